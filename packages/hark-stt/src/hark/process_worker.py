@@ -1,0 +1,288 @@
+"""A worker in a process of its own, so that neither side waits for the other's interpreter lock.
+
+The parent listens on a local socket (a named pipe on Windows) and starts the child with the
+address; what goes over it is MessagePack. The child ends when its standard input does, even in the
+middle of a decode, so it cannot outlive its parent. `multiprocessing` itself is not used: it would
+import the user's main module again, and refuses to work inside daemonic processes, which LiveKit's
+are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from typing import NoReturn
+
+import msgspec
+import numpy as np
+
+from hark.errors import HarkError, ModelError, RecognitionError, WorkerError
+from hark.recognizer import Capabilities, Hypothesis, RecognitionOptions, Recognizer
+from hark.worker import DecodeJob, RecognizerHost
+
+START_TIMEOUT_S = 120.0
+"""Seconds a worker may take to load and warm its model: large ones come from slow disks."""
+
+DECODE_TIMEOUT_S = 30.0
+"""Seconds one decode may take before its worker counts as hung: twice the longest default
+utterance."""
+
+_EXIT_TIMEOUT_S = 2.0
+
+
+class _Started(msgspec.Struct, tag=True):
+    capabilities: Capabilities
+
+
+class _Decode(msgspec.Struct, tag=True):
+    jobs: list[_WireJob]
+    forget: list[int]
+
+
+class _WireJob(msgspec.Struct):
+    stream: int
+    offset: int
+    pcm: bytes
+    options: RecognitionOptions
+    previous: Hypothesis | None
+    final: bool
+    keep: bool
+
+
+class _Decoded(msgspec.Struct, tag=True):
+    hypotheses: list[Hypothesis]
+
+
+class _Failed(msgspec.Struct, tag=True):
+    message: str
+    is_model_error: bool = False
+
+
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder = msgspec.msgpack.Decoder(_Decode)
+_reply_decoder = msgspec.msgpack.Decoder(_Started | _Decoded | _Failed)
+
+
+class ProcessWorker:
+    """The parent's end of a worker process. Satisfies `hark.worker.Worker`."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
+        decode_timeout_s: float = DECODE_TIMEOUT_S,
+    ) -> None:
+        """Prepare, without starting anything.
+
+        Args:
+            arguments: for the Python interpreter: a module that ends up in `serve`.
+            start_timeout_s: see `START_TIMEOUT_S`.
+            decode_timeout_s: see `DECODE_TIMEOUT_S`.
+        """
+        self._arguments = tuple(arguments)
+        self._start_timeout_s = start_timeout_s
+        self._decode_timeout_s = decode_timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()  # guards the two above against `close` from another thread
+        self._is_closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        process = self._process
+        return process.pid if process is not None else None
+
+    def start(self) -> Capabilities:
+        """See `Worker.start`."""
+        self._stop()
+        try:
+            connection = self._connect()
+        except OSError as error:
+            self._fail(f"the worker process cannot be started: {error}")
+        with self._lock:
+            self._connection = connection
+        reply = self._receive(self._start_timeout_s)
+        if isinstance(reply, _Started):
+            return reply.capabilities
+        self._stop()
+        if isinstance(reply, _Failed) and reply.is_model_error:
+            raise ModelError(reply.message)
+        raise WorkerError("the worker did not start")
+
+    def _connect(self) -> Connection:
+        key = secrets.token_bytes(32)
+        with Listener(authkey=key) as listener:
+            process = self._spawn(str(listener.address), key)
+            return self._accept(listener, process)
+
+    def _spawn(self, address: str, key: bytes) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._is_closed:
+                raise WorkerError("the worker is closed")
+            process = self._process = subprocess.Popen(
+                [sys.executable, *self._arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                # A terminal's Ctrl-C goes to its whole process group, and an interpreter that is
+                # still starting dies of it with a traceback, before `serve` can ignore it.
+                start_new_session=True,
+            )
+        assert process.stdin is not None
+        # A child that is dead already shows in `_accept`.
+        with contextlib.suppress(OSError):
+            process.stdin.write(f"{address}\n{key.hex()}\n".encode())
+            process.stdin.flush()
+        return process
+
+    def _accept(self, listener: Listener, process: subprocess.Popen[bytes]) -> Connection:
+        """Wait for the child to connect; a child that dies or dawdles ends the wait."""
+        accepted: list[Connection] = []
+
+        def accept() -> None:
+            with contextlib.suppress(OSError, EOFError, AuthenticationError):
+                accepted.append(listener.accept())
+
+        thread = threading.Thread(target=accept, name="hark-worker-accept", daemon=True)
+        thread.start()
+        deadline = time.monotonic() + self._start_timeout_s
+        while thread.is_alive() and process.poll() is None and time.monotonic() < deadline:
+            thread.join(0.05)
+        if thread.is_alive():
+            self._stop()
+            with contextlib.suppress(OSError):  # `accept` has no time limit: wake it
+                Client(listener.address).close()
+            thread.join(_EXIT_TIMEOUT_S)
+        if not accepted:
+            self._stop()
+            raise WorkerError(f"the worker process did not come up (exit code {process.poll()})")
+        return accepted[0]
+
+    def decode(self, jobs: Sequence[DecodeJob], forget: Sequence[int] = ()) -> list[Hypothesis]:
+        """See `Worker.decode`."""
+        request = _Decode([_to_wire(job) for job in jobs], list(forget))
+        connection = self._connection
+        if connection is None:
+            raise WorkerError("the worker is not running")
+        try:
+            connection.send_bytes(_encoder.encode(request))
+        except OSError:
+            self._fail("the worker process is gone")
+        reply = self._receive(self._decode_timeout_s * len(jobs))
+        if isinstance(reply, _Decoded):
+            return reply.hypotheses
+        if isinstance(reply, _Failed):
+            raise RecognitionError(reply.message)
+        self._fail("the worker process answered nonsense")
+
+    def _receive(self, timeout_s: float) -> _Started | _Decoded | _Failed:
+        connection = self._connection
+        if connection is None:
+            raise WorkerError("the worker is not running")
+        try:
+            if not connection.poll(timeout_s):
+                self._fail(f"the worker process did not answer within {timeout_s:g} s")
+            reply: _Started | _Decoded | _Failed = _reply_decoder.decode(connection.recv_bytes())
+        except (OSError, EOFError):
+            self._fail("the worker process is gone")
+        except msgspec.MsgspecError:
+            self._fail("the worker process answered nonsense")
+        return reply
+
+    def _fail(self, message: str) -> NoReturn:
+        self._stop()
+        # From None: what was going over the connection may hold speech.
+        raise WorkerError(message) from None
+
+    def close(self) -> None:
+        """See `Worker.close`."""
+        self._is_closed = True
+        self._stop()
+
+    def _stop(self) -> None:
+        with self._lock:
+            process, self._process = self._process, None
+            connection, self._connection = self._connection, None
+        if process is not None:
+            process.kill()  # there is nothing in it worth saving
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_EXIT_TIMEOUT_S)
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        # Last: its end tells another thread that waits for an answer.
+        if connection is not None:
+            connection.close()
+
+
+def _to_wire(job: DecodeJob) -> _WireJob:
+    return _WireJob(
+        job.stream,
+        job.offset,
+        job.samples.tobytes(),
+        job.options,
+        job.previous,
+        job.final,
+        job.keep,
+    )
+
+
+def _from_wire(job: _WireJob) -> DecodeJob:
+    samples = np.frombuffer(job.pcm, dtype=np.int16)
+    return DecodeJob(
+        job.stream, job.offset, samples, job.options, job.previous, job.final, job.keep
+    )
+
+
+def serve(load: Callable[[], Recognizer]) -> None:
+    """Be the child: connect to the parent, load the recogniser, decode until the parent goes away.
+
+    Args:
+        load: makes the recogniser.
+    """
+    # Ctrl-C and a service manager's SIGTERM are for the parent, which ends us when it is done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    address, key = sys.stdin.readline().strip(), sys.stdin.readline().strip()
+    threading.Thread(target=_end_with_the_parent, name="hark-parent", daemon=True).start()
+    with (
+        contextlib.suppress(EOFError, ConnectionError),  # the parent is gone: so are we
+        Client(address, authkey=bytes.fromhex(key)) as connection,
+    ):
+        host = _load(load, connection)
+        while host is not None:
+            request = _request_decoder.decode(connection.recv_bytes())
+            connection.send_bytes(_encoder.encode(_answer(host, request)))
+
+
+def _end_with_the_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+def _load(load: Callable[[], Recognizer], connection: Connection) -> RecognizerHost | None:
+    try:
+        recognizer = load()
+        recognizer.warm_up()
+    except HarkError as error:
+        connection.send_bytes(_encoder.encode(_Failed(str(error), is_model_error=True)))
+        return None
+    connection.send_bytes(_encoder.encode(_Started(recognizer.capabilities)))
+    return RecognizerHost(recognizer)
+
+
+def _answer(host: RecognizerHost, request: _Decode) -> _Decoded | _Failed:
+    try:
+        return _Decoded(host.decode([_from_wire(job) for job in request.jobs], request.forget))
+    except RecognitionError as error:
+        return _Failed(str(error))

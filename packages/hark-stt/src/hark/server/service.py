@@ -1,0 +1,205 @@
+"""What the server's routes share: the models, who may come in, and the way out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import anyio.to_thread
+
+from hark.cores import usable_cores
+from hark.engines.pool import ModelPool
+from hark.errors import HarkError
+from hark.server import refusal
+from hark.server.settings import SESSIONS_PER_WORKER, ServerSettings
+from hark.session import Session, SessionLimits
+
+logger = logging.getLogger("hark.server")
+
+LEAVE_TIMEOUT_S = 5.0
+"""Longest time that work gets to end after it was told to, in seconds."""
+
+
+class Service:
+    """One server's models and the work they have taken on. Lives in one event loop.
+
+    Attributes:
+        settings: what the server was told at its start.
+        models: the models; anyone may come in once they are ready.
+        failure: why the models could not be loaded; None while they may be or are.
+        max_sessions: most sessions at a time.
+        file_threads: the threads that decode and format files.
+    """
+
+    def __init__(self, settings: ServerSettings, models: ModelPool | None = None) -> None:
+        """Args: settings: as checked. models: not started; None to make those of the settings."""
+        self.settings = settings
+        self.models = models or _make_pool(settings)
+        self.failure: Exception | None = None
+        self.max_sessions = settings.max_sessions or SESSIONS_PER_WORKER * worker_count(settings)
+        self.file_threads = anyio.CapacityLimiter(settings.max_transcriptions)
+        self._limits = SessionLimits(
+            max_message_bytes=settings.max_message_bytes,
+            max_session_s=settings.max_session_s,
+            idle_timeout_s=settings.idle_timeout_s,
+        )
+        self._sessions: set[Session] = set()
+        self._transcriptions: set[anyio.CancelScope] = set()
+        self._is_draining = False
+        self._hurry = anyio.Event()
+        self._left = anyio.Event()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the models are warm and the server is not about to end."""
+        return self.models.is_ready and not self._is_draining
+
+    @property
+    def session_count(self) -> int:
+        """Sessions at the moment."""
+        return len(self._sessions)
+
+    @property
+    def transcription_count(self) -> int:
+        """Uploaded files in work at the moment."""
+        return len(self._transcriptions)
+
+    @property
+    def status(self) -> str:
+        """One word for `/healthz` and `/readyz`."""
+        if self.failure is not None:
+            return "failed"
+        if self._is_draining:
+            return "draining"
+        return "ready" if self.models.is_ready else "loading"
+
+    async def load(self, on_failure: Callable[[], None]) -> None:
+        """Load and warm the models; if they cannot be, keep the reason and call `on_failure`."""
+        try:
+            await anyio.to_thread.run_sync(self.models.start, abandon_on_cancel=True)
+        except Exception as error:  # a bug must end the server, too, and not leave it loading
+            self.failure = error
+            is_bug = not isinstance(error, HarkError)
+            logger.error(
+                "the models cannot be loaded", extra={"reason": str(error)}, exc_info=is_bug
+            )
+            on_failure()
+        else:
+            logger.info("ready", extra={"models": list(self.models.models)})
+
+    @contextmanager
+    def admit_session(self) -> Iterator[Session]:
+        """Open a session for as long as the context lasts.
+
+        Raises:
+            Refused: not ready, draining, or full.
+        """
+        self.check_open()
+        if len(self._sessions) >= self.max_sessions:
+            raise refusal.too_many("sessions", self.max_sessions)
+        session = Session(self.models, self._limits)
+        self._sessions.add(session)
+        try:
+            yield session
+        finally:
+            self._sessions.discard(session)
+            self._note_departure()
+
+    @contextmanager
+    def admit_transcription(self) -> Iterator[None]:
+        """Take on a file for as long as the context lasts.
+
+        The context is cancelled, quietly, when the grace period of `drain` is over.
+
+        Raises:
+            Refused: not ready, draining, or full.
+        """
+        self.check_open()
+        limit = self.settings.max_transcriptions
+        if len(self._transcriptions) >= limit:
+            raise refusal.too_many("transcriptions", limit)
+        with anyio.CancelScope() as scope:
+            self._transcriptions.add(scope)
+            try:
+                yield
+            finally:
+                self._transcriptions.discard(scope)
+                self._note_departure()
+
+    async def drain(self) -> None:
+        """Take in nobody any more, ask open sessions to move away, and end what is left.
+
+        That is done after the grace period. Returns when all work has ended, or does not want to.
+        """
+        self._is_draining = True
+        logger.info("draining", extra=self._work_fields())
+        for session in self._sessions:
+            if session.model is None:  # has not begun, so has nothing to finish
+                session.fail(refusal.draining().error)
+            else:
+                session.drain()
+        self._note_departure()
+        with anyio.move_on_after(self.settings.grace_period_s):
+            await self._wait_until_left_or_hurried()
+        if not self._left.is_set():
+            await self._end_work()
+
+    def hurry(self) -> None:
+        """Cut the grace period of `drain` short."""
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """Free the models. Idempotent; also ends a `load` that is still going on."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.models.close)
+
+    def check_open(self) -> None:
+        """Make sure that the server takes work.
+
+        Raises:
+            Refused: it does not yet, or not any more.
+        """
+        if self._is_draining:
+            raise refusal.draining()
+        if not self.models.is_ready:
+            raise refusal.loading()
+
+    def _note_departure(self) -> None:
+        if self._is_draining and not self._sessions and not self._transcriptions:
+            self._left.set()
+
+    async def _wait_until_left_or_hurried(self) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def stop_waiting_when_hurried() -> None:
+                await self._hurry.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(stop_waiting_when_hurried)
+            await self._left.wait()
+            tasks.cancel_scope.cancel()
+
+    async def _end_work(self) -> None:
+        logger.warning("the grace period is over", extra=self._work_fields())
+        for session in self._sessions:
+            session.fail(refusal.draining().error)
+        for scope in self._transcriptions:
+            scope.cancel()
+        with anyio.move_on_after(LEAVE_TIMEOUT_S):
+            await self._left.wait()
+
+    def _work_fields(self) -> dict[str, int]:
+        return {"sessions": len(self._sessions), "transcriptions": len(self._transcriptions)}
+
+
+def worker_count(settings: ServerSettings) -> int:
+    """Workers for each model: one for each core unless told otherwise."""
+    return settings.workers or usable_cores()
+
+
+def _make_pool(settings: ServerSettings) -> ModelPool:
+    if settings.models:
+        return ModelPool(settings.models, workers=settings.workers)
+    return ModelPool(workers=settings.workers)

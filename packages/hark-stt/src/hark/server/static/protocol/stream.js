@@ -1,0 +1,205 @@
+/** One recording on its way to the server, over as many connections as it takes. */
+
+import { Backoff } from "./backoff.js";
+import { Connection, READY_TIMEOUT_S } from "./connection.js";
+import { subprotocols } from "./key.js";
+import { Outbox } from "./outbox.js";
+import { ServerError, fetchModels, streamUrl } from "./server.js";
+
+/** Seconds of audio kept until it is finalized: an outage that lasts longer loses words. */
+export const REPLAY_S = 60;
+
+/** Seconds of audio that may come while a connection is made; it is given up after as long. */
+const HEADROOM_S = READY_TIMEOUT_S;
+
+/** Milliseconds between looks at the connection where nothing else happens. */
+const TICK_MS = 250;
+
+/**
+ * @typedef {import("./messages.js").ServerMessage} ServerMessage
+ *
+ * @typedef {object} StreamOptions
+ * @property {number} sampleRate Hz
+ * @property {string | null} key
+ * @property {string} model
+ * @property {string | null} language null lets the model decide
+ * @property {boolean} words whether to ask for word times
+ *
+ * @typedef {object} StreamHandlers
+ * @property {(message: ServerMessage) => void} onMessage
+ * @property {() => void} onConnected
+ * @property {(error: ServerError) => void} onInterrupted another attempt follows
+ * @property {(position: number) => void} onSkipped all audio before it is gone, finalized or not
+ * @property {() => void} onDone everything is finalized
+ * @property {(error: ServerError) => void} onFailed no attempt follows
+ */
+
+/** Sends audio, keeps what is not finalized, and sends it again on a new connection. */
+export class CaptionStream {
+  #options;
+  #handlers;
+  #outbox;
+  #transcript;
+  #backoff = new Backoff();
+  /** @type {Connection | null} */
+  #connection = null;
+  #isMoving = false;
+  #isOver = false;
+  #ticker;
+  #retry = 0;
+
+  /**
+   * @param {StreamOptions} options
+   * @param {import("../transcript/transcript.js").Transcript} transcript knows what is finalized
+   * @param {StreamHandlers} handlers
+   */
+  constructor(options, transcript, handlers) {
+    this.#options = { ...options };
+    this.#handlers = handlers;
+    this.#transcript = transcript;
+    const { sampleRate } = options;
+    this.#outbox = new Outbox(REPLAY_S * sampleRate, HEADROOM_S * sampleRate);
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
+    addEventListener("online", this.#hurry);
+    this.#connect();
+  }
+
+  /** Samples that were pushed so far. */
+  get length() {
+    return this.#outbox.end;
+  }
+
+  /** Seconds of audio that the server is not done with. */
+  get heldS() {
+    return this.#outbox.held / this.#options.sampleRate;
+  }
+
+  /** @param {Int16Array} samples the next ones */
+  push(samples) {
+    this.#outbox.push(samples);
+    this.#pump();
+  }
+
+  /** No audio will follow: `onDone` once all of it is finalized. */
+  finish() {
+    this.#outbox.finish();
+    this.#pump();
+  }
+
+  /** @param {string | null} language what is spoken from now on */
+  setLanguage(language) {
+    this.#options.language = language;
+    this.#connection?.sendConfig({ language });
+  }
+
+  /** Give up. Idempotent; no handler is called any more. */
+  abort() {
+    this.#isOver = true;
+    clearInterval(this.#ticker);
+    clearTimeout(this.#retry);
+    removeEventListener("online", this.#hurry);
+    this.#connection?.close();
+    this.#connection = null;
+  }
+
+  /** The network is back: no need to wait any longer. */
+  #hurry = () => {
+    if (this.#connection !== null || this.#retry === 0) return;
+    clearTimeout(this.#retry);
+    this.#connect();
+  };
+
+  async #connect() {
+    this.#retry = 0;
+    const { key } = this.#options;
+    try {
+      await fetchModels(key);
+    } catch (error) {
+      if (!this.#isOver) this.#lost(/** @type {ServerError} */ (error));
+      return;
+    }
+    if (this.#isOver) return;
+    const start = this.#outbox.rewind();
+    if (start > this.#transcript.finalized) this.#handlers.onSkipped(start);
+    this.#connection = new Connection(
+      { url: streamUrl(), protocols: subprotocols(key), config: () => this.#config(start) },
+      { onMessage: (message) => this.#receive(message), onLost: (error) => this.#lost(error) },
+    );
+  }
+
+  /**
+   * @param {number} start
+   * @returns {import("./messages.js").Config}
+   */
+  #config(start) {
+    const { sampleRate, model, language, words } = this.#options;
+    const config = { sample_rate: sampleRate, model, words, start_sample: start };
+    return language === null ? config : { ...config, language };
+  }
+
+  /** Send what can be sent. */
+  #pump() {
+    const connection = this.#connection;
+    if (connection === null) return;
+    if (this.#outbox.isCutOff) {
+      this.#move("silent"); // it is there, but it takes no audio
+      return;
+    }
+    while (connection.canSend) {
+      const next = this.#outbox.next();
+      if (next === null) return;
+      if (next === "close") connection.sendClose();
+      else connection.sendAudio(next);
+    }
+  }
+
+  #tick() {
+    this.#connection?.checkLiveness(performance.now());
+    this.#pump();
+  }
+
+  /** @param {ServerMessage} message */
+  #receive(message) {
+    const before = this.#transcript.finalized;
+    this.#handlers.onMessage(message);
+    if (this.#isOver) return;
+    if (message.type === "ready") this.#handlers.onConnected();
+    const { finalized, open } = this.#transcript;
+    // Only what was finalized shows that this server can cope with this audio.
+    if (finalized > before) this.#backoff.recovered();
+    this.#outbox.forget(finalized);
+    if (message.type === "closed") {
+      this.abort();
+      this.#handlers.onDone();
+      return;
+    }
+    // With all audio sent there is nothing to move: the server finishes what it has.
+    if (message.type === "draining") this.#isMoving = !this.#outbox.hasEnded;
+    if (this.#isMoving && open === null && message.type !== "final") this.#move("draining");
+    else this.#pump();
+  }
+
+  /**
+   * Go on over another connection.
+   * @param {string} reason the code of a ServerError
+   */
+  #move(reason) {
+    this.#connection?.close();
+    this.#lost(new ServerError(reason));
+  }
+
+  /** @param {ServerError} error */
+  #lost(error) {
+    this.#connection = null;
+    this.#isMoving = false;
+    this.#transcript.disconnected();
+    if (!error.retryable) {
+      this.abort();
+      this.#handlers.onFailed(error);
+      return;
+    }
+    const delayMs = this.#backoff.failed(error.retryAfterS) * 1000;
+    this.#retry = setTimeout(() => this.#connect(), delayMs);
+    this.#handlers.onInterrupted(error);
+  }
+}

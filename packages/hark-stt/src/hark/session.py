@@ -1,0 +1,634 @@
+"""One client's stream: protocol messages in, protocol messages out. No sockets, no engines.
+
+Audio goes to the ear; what it decides becomes decode requests, and what comes back becomes
+messages, utterance after utterance: an utterance whose predecessor still waits for its final is
+held back.
+
+Inside, positions are samples at 16 kHz; in messages, samples at the session's rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from hark.agreement import StablePrefix
+from hark.audio import SAMPLE_RATE, PcmArray, pcm_from_bytes, scale_position
+from hark.ear import Ear
+from hark.endpointing import (
+    EndpointEvent,
+    SpeechEnded,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+)
+from hark.errors import (
+    AudioError,
+    ClosedError,
+    HarkError,
+    LanguageNotSupportedError,
+    ModelNotFoundError,
+    OptionNotSupportedError,
+    SettingsError,
+)
+from hark.outbox import Outbox
+from hark.recognizer import Hypothesis, RecognitionOptions
+from hark.scheduler import Decoded, DecodeStream, Priority, Scheduler
+from hark.vad import SileroDetector, SpeechDetector
+from hark_protocol import (
+    Audio,
+    Capabilities,
+    ClientMessage,
+    Close,
+    Closed,
+    Config,
+    Draining,
+    Error,
+    ErrorCode,
+    Final,
+    Flush,
+    Flushed,
+    Interim,
+    Limits,
+    Preflight,
+    Progress,
+    Ready,
+    ServerMessage,
+    Word,
+)
+from hark_protocol import SpeechEnded as SpeechEndedMessage
+from hark_protocol import SpeechStarted as SpeechStartedMessage
+
+logger = logging.getLogger("hark.session")
+
+MAX_OPEN_UTTERANCES = 8
+"""Utterances waiting for their finals before the session stops taking audio: a client that sends
+faster than real time is slowed down to the speed of decoding."""
+
+PROGRESS_INTERVAL_S = 0.5
+"""Seconds of audio between progress messages; the protocol promises one a second."""
+
+_PIECE_S = 1.0  # longest audio looked at in one go: a big message must not hold up other sessions
+_STALL_S = 1.0  # seconds of taking no audio after which the client is told that we still live
+
+_T = TypeVar("_T")
+
+# One thread for all sessions' ears: together they need a fraction of a core.
+_ears = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hark-ear")
+
+
+class Models(Protocol):
+    """Where a session finds its model."""
+
+    def select(self, model: str | None, language: str | None) -> Scheduler:
+        """Find a model by name, or without a name one that knows the language.
+
+        Raises:
+            ModelNotFoundError: there is none of this name.
+            LanguageNotSupportedError: it does not know the language.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What a session will put up with. The transport enforces the first and the last.
+
+    Attributes:
+        max_message_bytes: largest message.
+        max_session_s: longest audio in seconds; 0 for no limit.
+        idle_timeout_s: longest time without any message, in seconds.
+    """
+
+    max_message_bytes: int = 1 << 20
+    max_session_s: int = 0
+    idle_timeout_s: float = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class _Utterance:
+    """An utterance from its start to its final."""
+
+    id: int
+    start: int
+    stream: DecodeStream
+    resume_from: int  # a stream resumed here finds this utterance again
+    pushed: int  # position up to which the stream has audio
+    asked: int  # position up to which there was audio when the last interim was asked for
+    told: int  # position up to which the last hypothesis that came had heard
+    prefix: StablePrefix = field(default_factory=StablePrefix)
+    interim: Future[Decoded] | None = None
+    pause: _Pause | None = None
+    ended: SpeechEnded | None = None
+    held: list[ServerMessage] = field(default_factory=list)
+    is_done: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Pause:
+    """The text of an utterance if it ends with this pause."""
+
+    end: int
+    future: Future[Decoded] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    """Stands in the line of utterances for an answer that must wait for all finals before it."""
+
+    message: Flushed | Closed
+
+
+class Session:
+    """One client's stream.
+
+    Belongs to one event loop: one task calls `receive`, one iterates over the messages.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        limits: SessionLimits = SessionLimits(),
+        *,
+        detector: Callable[[], SpeechDetector] = SileroDetector,
+    ) -> None:
+        """Wait for the first config.
+
+        Args:
+            models: where the config's model is looked up.
+            limits: announced to the client in `ready`.
+            detector: makes the voice activity detector.
+        """
+        self.id = uuid.uuid4().hex
+        self._models = models
+        self._limits = limits
+        self._make_detector = detector
+        self._outbox = Outbox()
+        self._moved = asyncio.Event()  # set whenever there may be room again
+        self._loop = asyncio.get_running_loop()
+        self._scheduler: Scheduler | None = None
+        self._sample_rate = SAMPLE_RATE
+        self._wants_interims = True
+        self._options = RecognitionOptions()
+        self._line: deque[_Utterance | _Marker] = deque()
+        self._open: _Utterance | None = None
+        self._next_id = 1
+        self._received = 0
+        self._finalized = 0
+        self._reported = 0
+        self._is_closing = False
+        self._is_draining = False
+
+    # --- the transport's side
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio received."""
+        return (self._received - self._start_sample) / self._sample_rate if self._scheduler else 0.0
+
+    @property
+    def model(self) -> str | None:
+        """Name of the model; None before the first config."""
+        return self._scheduler.model if self._scheduler else None
+
+    async def receive(self, message: ClientMessage) -> None:
+        """Take a message; return when the next one is welcome.
+
+        What is wrong with it becomes an `error` message.
+        Cancelling loses the message: then only `aclose` is of use.
+        """
+        if self._outbox.is_finished:
+            return
+        try:
+            await self._dispatch(message)
+        except HarkError as error:
+            self.fail(_to_message(error))
+
+    async def __aiter__(self) -> AsyncIterator[ServerMessage]:
+        """The messages for the client; ends after `closed` or `error`."""
+        while (message := await self._outbox.get()) is not None:
+            self._moved.set()
+            yield message
+
+    def fail(self, error: Error) -> None:
+        """End the session with this message: no finals come after it."""
+        self._outbox.put(error)
+        self._shut()
+
+    def drain(self) -> None:
+        """Ask the client to move elsewhere at its next utterance boundary. Idempotent."""
+        if not self._is_draining and self._scheduler is not None:
+            self._outbox.put(Draining())
+        self._is_draining = True
+
+    async def aclose(self) -> None:
+        """Give up whatever is going on. Idempotent, and does not wait for decodes."""
+        self._shut()
+
+    def _shut(self) -> None:
+        self._outbox.finish()
+        self._moved.set()
+        for item in self._line:
+            if isinstance(item, _Utterance):
+                item.stream.close()
+        self._line.clear()
+        self._open = None
+
+    # --- messages in
+
+    async def _dispatch(self, message: ClientMessage) -> None:
+        if self._scheduler is None and not isinstance(message, Config):
+            self.fail(Error.from_code("unexpected_message", "the first message must be config"))
+        elif self._is_closing:
+            self.fail(Error.from_code("unexpected_message", "nothing may follow close"))
+        elif isinstance(message, Config):
+            self._configure(message) if self._scheduler else self._begin(message)
+        elif isinstance(message, Audio):
+            await self._hear(pcm_from_bytes(message.pcm))
+        elif isinstance(message, Flush):
+            await self._finish_audio(Flushed(message.id))
+        elif isinstance(message, Close):
+            self._is_closing = True
+            await self._finish_audio(Closed())
+
+    def _begin(self, config: Config) -> None:
+        self._sample_rate = _or(config.sample_rate, SAMPLE_RATE)
+        self._start_sample = self._received = self._reported = _or(config.start_sample, 0)
+        start = self._to_core(self._start_sample)
+        self._scheduler = self._models.select(_or(config.model, None), _or(config.language, None))
+        self._settled = self._finalized = start
+        self._ear = Ear(self._sample_rate, self._make_detector(), start=start)
+        self._configure(config)
+        self._outbox.put(self._ready(self._scheduler))
+        if self._is_draining:
+            self._outbox.put(Draining())
+        logger.info("session started", extra={"session": self.id, "model": self._scheduler.model})
+
+    def _ready(self, scheduler: Scheduler) -> Ready:
+        able = scheduler.capabilities
+        return Ready(
+            session=self.id,
+            model=scheduler.model,
+            language=self._options.language,
+            capabilities=Capabilities(
+                languages=able.languages,
+                words=able.words,
+                confidence=able.confidence,
+                keyterms=able.keyterms,
+                streaming=able.streaming,
+                language_detection=able.language_detection,
+            ),
+            limits=Limits(
+                max_message_bytes=self._limits.max_message_bytes,
+                max_session_s=self._limits.max_session_s,
+                idle_timeout_s=self._limits.idle_timeout_s,
+            ),
+        )
+
+    def _configure(self, config: Config) -> None:
+        """Apply the options that are given.
+
+        Endpointing at once, the others from the next utterance on.
+        """
+        assert self._scheduler is not None
+        able = self._scheduler.capabilities
+        if _or(config.model, self._scheduler.model) != self._scheduler.model:
+            raise OptionNotSupportedError("the model of a session is fixed; open a new one")
+        language = self._options.language
+        if config.language is None:
+            language = None
+        elif config.language is not msgspec.UNSET:
+            language = able.match_language(config.language)
+            if language is None:
+                raise LanguageNotSupportedError(
+                    config.language, self._scheduler.model, able.languages
+                )
+        options = RecognitionOptions(
+            language=language,
+            words=_or(config.words, self._options.words),
+            keyterms=_or(config.keyterms, self._options.keyterms),
+        )
+        if options.words and not able.words:
+            raise OptionNotSupportedError(f"model {self._scheduler.model!r} has no word times")
+        if options.keyterms and not able.keyterms:
+            raise OptionNotSupportedError(f"model {self._scheduler.model!r} takes no keyterms")
+        if config.endpointing is not msgspec.UNSET:
+            changes = {
+                name: value
+                for name, value in msgspec.structs.asdict(config.endpointing).items()
+                if value is not msgspec.UNSET
+            }
+            endpointer = self._ear.endpointer
+            endpointer.options = replace(endpointer.options, **changes)
+        self._options = options
+        self._wants_interims = _or(config.interim_results, self._wants_interims)
+
+    async def _hear(self, samples: PcmArray) -> None:
+        piece = int(_PIECE_S * self._sample_rate)
+        for i in range(0, len(samples), piece):
+            await self._hear_piece(samples[i : i + piece])
+            await self._wait_for_room()
+            if self._outbox.is_finished:
+                return
+
+    async def _hear_piece(self, samples: PcmArray) -> None:
+        limit = self._limits.max_session_s * self._sample_rate
+        if limit and self._received + len(samples) - self._start_sample > limit:
+            longest = f"a session may last {self._limits.max_session_s} s; go on in a new one"
+            self.fail(Error.from_code("session_too_long", longest))
+            return
+        events = await self._loop.run_in_executor(_ears, self._ear.push, samples)
+        if self._outbox.is_finished:
+            return  # closed meanwhile
+        self._received += len(samples)
+        self._follow(events)
+        self._report(at_least_s=PROGRESS_INTERVAL_S)
+
+    async def _finish_audio(self, answer: Flushed | Closed) -> None:
+        events = await self._loop.run_in_executor(_ears, self._ear.flush)
+        if self._outbox.is_finished:
+            return  # closed meanwhile
+        self._follow(events)
+        self._line.append(_Marker(answer))
+        self._report()
+        self._advance_line()
+        await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        while (
+            len(self._line) > MAX_OPEN_UTTERANCES or not self._outbox.has_room
+        ) and not self._outbox.is_finished:
+            self._moved.clear()
+            try:
+                await asyncio.wait_for(self._moved.wait(), _STALL_S)
+            except asyncio.TimeoutError:
+                self._report()
+
+    # --- from audio to decode requests
+
+    def _follow(self, events: Sequence[EndpointEvent]) -> None:
+        """Do what the ear has decided."""
+        for event in events:
+            self._apply(event)
+        if self._open is not None:
+            self._feed(self._open, self._ear.audio.end)
+            self._ask(self._open)
+        # Kept, because the ear's own runs ahead of the events while it listens in its thread.
+        self._settled = self._ear.endpointer.settled
+        self._ear.audio.drop_before(self._settled)
+
+    def _apply(self, event: EndpointEvent) -> None:
+        if isinstance(event, SpeechStarted):
+            self._open = self._open_utterance(event)
+            return
+        utterance = self._open
+        assert utterance is not None, "the endpointer opens an utterance before anything else"
+        if isinstance(event, SpeechPaused):
+            utterance.pause = _Pause(event.end)
+            if utterance.interim is not None:
+                utterance.interim.cancel()
+        elif isinstance(event, SpeechResumed):
+            self._resume(utterance)
+        else:
+            self._end(utterance, event)
+
+    def _open_utterance(self, event: SpeechStarted) -> _Utterance:
+        assert self._scheduler is not None
+        utterance = _Utterance(
+            id=self._next_id,
+            start=event.start,
+            stream=self._scheduler.open_stream(self._options, caller=self.id),
+            resume_from=event.resume_from,
+            pushed=event.start,
+            asked=event.start,
+            told=event.start,
+        )
+        self._next_id += 1
+        self._line.append(utterance)
+        self._tell(utterance, SpeechStartedMessage(utterance.id, self._to_client(event.start)))
+        return utterance
+
+    def _feed(self, utterance: _Utterance, end: int) -> None:
+        if end > utterance.pushed:
+            utterance.stream.push(self._ear.audio.read(utterance.pushed, end))
+            utterance.pushed = end
+
+    def _ask(self, utterance: _Utterance) -> None:
+        """Ask for what the utterance is due: the text of its pause, or an interim."""
+        assert self._scheduler is not None
+        pause = utterance.pause
+        if pause is not None:
+            if pause.future is None:
+                pause.future = self._decode(utterance, Priority.PREFLIGHT, pause.end)
+            return
+        if not self._wants_interims or utterance.interim is not None:
+            return
+        due = utterance.asked + int(self._scheduler.interim_interval_s * SAMPLE_RATE)
+        if utterance.pushed >= due and not self._ear.endpointer.is_pausing:  # only for new speech
+            utterance.asked = utterance.pushed
+            utterance.interim = self._decode(utterance, Priority.INTERIM, None)
+
+    def _resume(self, utterance: _Utterance) -> None:
+        pause, utterance.pause = utterance.pause, None
+        if pause is not None and pause.future is not None:
+            pause.future.cancel()  # if it is running already, it comes out as an interim
+
+    def _end(self, utterance: _Utterance, event: SpeechEnded) -> None:
+        utterance.ended = event
+        self._open = None
+        self._feed(utterance, event.end)
+        if utterance.interim is not None:
+            utterance.interim.cancel()
+        pause = utterance.pause
+        if pause is None or pause.future is None or pause.end != event.end:
+            self._decode(utterance, Priority.FINAL, event.end)
+        elif pause.future.done():
+            self._finish(utterance, pause.future.result().hypothesis)
+        else:
+            utterance.stream.hasten(pause.future, Priority.FINAL)
+
+    # --- from hypotheses to messages
+
+    def _decode(
+        self, utterance: _Utterance, priority: Priority, end: int | None
+    ) -> Future[Decoded]:
+        future = utterance.stream.decode(
+            priority,
+            final=priority is not Priority.INTERIM,
+            length=None if end is None else end - utterance.start,
+        )
+
+        def hand_over(done: Future[Decoded]) -> None:
+            try:
+                self._loop.call_soon_threadsafe(self._take, utterance, priority, done)
+            except RuntimeError:
+                pass  # the event loop is closed, and the session with it
+
+        future.add_done_callback(hand_over)
+        return future
+
+    def _take(self, utterance: _Utterance, priority: Priority, future: Future[Decoded]) -> None:
+        if future is utterance.interim:
+            utterance.interim = None
+        if future.cancelled() or self._outbox.is_finished or utterance.is_done:
+            return
+        error = future.exception()
+        if error is not None:
+            self.fail(_to_message(error))
+            return
+        hypothesis, end = future.result().hypothesis, utterance.start + future.result().length
+        if utterance.ended is not None:
+            if priority is not Priority.INTERIM and utterance.ended.end == end:
+                self._finish(utterance, hypothesis)
+        elif utterance.pause is not None:
+            # An interim that comes only now would take the preflight back.
+            if utterance.pause.future is future:
+                self._tell_preflight(utterance, end, hypothesis)
+        elif end > utterance.told:  # or else it was overtaken on another worker
+            self._tell_interim(utterance, end, hypothesis)
+
+    def _tell_interim(self, utterance: _Utterance, end: int, hypothesis: Hypothesis) -> None:
+        utterance.told = end
+        stable = utterance.prefix.push(hypothesis.text)
+        if not self._wants_interims or not hypothesis.text:
+            return
+        self._tell(
+            utterance,
+            Interim(
+                utterance.id,
+                self._to_client(utterance.start),
+                self._to_client(end),
+                hypothesis.text,
+                stable,
+                hypothesis.confidence,
+                hypothesis.language,
+                self._words(utterance, hypothesis),
+            ),
+        )
+
+    def _tell_preflight(self, utterance: _Utterance, end: int, hypothesis: Hypothesis) -> None:
+        utterance.told = end
+        utterance.prefix.push(hypothesis.text)
+        if self._wants_interims and hypothesis.text:
+            self._tell(utterance, self._transcript(Preflight, utterance, end, hypothesis))
+
+    def _finish(self, utterance: _Utterance, hypothesis: Hypothesis) -> None:
+        assert utterance.ended is not None
+        end = utterance.ended.end
+        self._tell(utterance, self._transcript(Final, utterance, end, hypothesis))
+        self._tell(
+            utterance,
+            SpeechEndedMessage(utterance.id, self._to_client(utterance.ended.speech_end)),
+        )
+        utterance.is_done = True
+        utterance.stream.close()
+        self._advance_line()
+
+    def _transcript(
+        self, kind: Callable[..., _T], utterance: _Utterance, end: int, hypothesis: Hypothesis
+    ) -> _T:
+        return kind(
+            utterance.id,
+            self._to_client(utterance.start),
+            self._to_client(end),
+            hypothesis.text,
+            hypothesis.confidence,
+            hypothesis.language,
+            self._words(utterance, hypothesis),
+        )
+
+    def _words(self, utterance: _Utterance, hypothesis: Hypothesis) -> tuple[Word, ...] | None:
+        if hypothesis.words is None:
+            return None
+        return tuple(
+            Word(
+                word.text,
+                self._to_client(utterance.start + word.start),
+                self._to_client(utterance.start + word.end),
+                word.confidence,
+            )
+            for word in hypothesis.words
+        )
+
+    # --- messages out
+
+    def _tell(self, utterance: _Utterance, message: ServerMessage) -> None:
+        """Send a message of an utterance, or hold it until all utterances before are done."""
+        if self._line and self._line[0] is utterance:
+            self._outbox.put(message)
+        else:
+            # While it is held, only its latest hypothesis is of interest.
+            utterance.held = [m for m in utterance.held if not isinstance(m, (Interim, Preflight))]
+            utterance.held.append(message)
+
+    def _advance_line(self) -> None:
+        """Let out all that no longer waits for an earlier final."""
+        while self._line:
+            head = self._line[0]
+            if isinstance(head, _Marker):
+                self._outbox.put(head.message)
+                if isinstance(head.message, Closed):
+                    self._shut()
+                    return
+            else:
+                held, head.held = head.held, []
+                for message in held:
+                    self._outbox.put(message)
+                if not head.is_done:
+                    break
+            self._line.popleft()
+            self._moved.set()
+            if isinstance(head, _Utterance):
+                assert head.ended is not None
+                # The final says so already (docs/protocol.md#resuming).
+                self._finalized = max(self._finalized, head.ended.end)
+                self._report()
+
+    def _report(self, *, at_least_s: float = 0.0) -> None:
+        """Tell how far we are, if there is at least so much new audio."""
+        if self._received - self._reported < at_least_s * self._sample_rate:
+            return
+        waiting = (item.resume_from for item in self._line if isinstance(item, _Utterance))
+        settled = next(waiting, self._settled)
+        self._finalized = max(self._finalized, settled)
+        self._reported = self._received
+        self._outbox.put(Progress(self._received, self._to_client(self._finalized)))
+
+    # --- positions
+
+    def _to_core(self, position: int) -> int:
+        return scale_position(position, self._sample_rate, SAMPLE_RATE)
+
+    def _to_client(self, position: int) -> int:
+        scaled = scale_position(position, SAMPLE_RATE, self._sample_rate)
+        # Rounding must not reach outside the client's audio.
+        return min(max(scaled, self._start_sample), self._received)
+
+
+def _or(value: _T | msgspec.UnsetType, default: _T) -> _T:
+    return default if isinstance(value, msgspec.UnsetType) else value
+
+
+_CODES: Sequence[tuple[type[BaseException], ErrorCode]] = (
+    (ModelNotFoundError, "model_not_found"),
+    (LanguageNotSupportedError, "language_not_supported"),
+    (OptionNotSupportedError, "option_not_supported"),
+    (SettingsError, "invalid_message"),
+    (AudioError, "invalid_audio"),
+    (ClosedError, "draining"),
+)
+
+
+def _to_message(error: BaseException) -> Error:
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return Error.from_code(code, str(error))
+    return Error.from_code("internal", "the recogniser failed on this audio; try again")

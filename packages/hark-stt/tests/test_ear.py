@@ -1,0 +1,143 @@
+"""Tests of hark.ear, with the real detector on real speech."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hark.audio import PcmArray, scale_position
+from hark.ear import Ear
+from hark.endpointing import (
+    GRID,
+    EndpointEvent,
+    EndpointingOptions,
+    SpeechEnded,
+    SpeechStarted,
+)
+from hark.vad import WINDOW, SileroDetector
+
+RATES = [8_000, 16_000, 22_050, 44_100, 48_000]
+OPTIONS = EndpointingOptions(silence_ms=240)  # five utterances in the speech
+
+
+def _ear(rate: int, *, start: int = 0) -> Ear:
+    ear = Ear(rate, SileroDetector(), start=start)
+    ear.endpointer.options = OPTIONS
+    return ear
+
+
+def _hear(ear: Ear, samples: PcmArray, chunk: int) -> list[EndpointEvent]:
+    events: list[EndpointEvent] = []
+    for i in range(0, len(samples), chunk):
+        events += ear.push(samples[i : i + chunk])
+    return [*events, *ear.flush()]
+
+
+def _spans(events: list[EndpointEvent]) -> list[tuple[int, int]]:
+    starts = [event.start for event in events if isinstance(event, SpeechStarted)]
+    ends = [event.end for event in events if isinstance(event, SpeechEnded)]
+    return list(zip(starts, ends, strict=True))
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_any_chunking_gives_the_same_events(
+    speech_at: Callable[[int], PcmArray], rate: int
+) -> None:
+    samples = speech_at(rate)
+    at_once = _hear(_ear(rate), samples, len(samples))
+    assert len(_spans(at_once)) == 5
+    for chunk in (rate // 100, 7_777):
+        assert _hear(_ear(rate), samples, chunk) == at_once
+
+
+@pytest.fixture(scope="module")
+def expected(speech: PcmArray) -> list[EndpointEvent]:
+    return _hear(_ear(16_000), speech, len(speech))
+
+
+@settings(max_examples=10)
+@given(cuts=st.lists(st.integers(0, 13 * 16_000), max_size=30))
+def test_any_cuts_give_the_same_events(
+    speech: PcmArray, expected: list[EndpointEvent], cuts: list[int]
+) -> None:
+    ear = _ear(16_000)
+    events = [event for part in np.split(speech, sorted(cuts)) for event in ear.push(part)]
+    assert [*events, *ear.flush()] == expected
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_all_rates_hear_the_same_utterances(
+    speech_at: Callable[[int], PcmArray], expected: list[EndpointEvent], rate: int
+) -> None:
+    heard = _spans(_hear(_ear(rate), speech_at(rate), rate))
+    assert len(heard) == len(_spans(expected))
+    # At 8 kHz half of the band is missing, which is another signal for the detector.
+    tolerance = 4 * WINDOW if rate == 8_000 else WINDOW
+    assert np.abs(np.array(heard) - np.array(_spans(expected))).max() <= tolerance
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_stream_resumed_where_it_is_settled_hears_the_same(
+    speech_at: Callable[[int], PcmArray], rate: int
+) -> None:
+    samples = speech_at(rate)
+    undisturbed = _spans(_hear(_ear(rate), samples, len(samples)))
+    for second in (2, 5, 8, 9, 10, 11, 12):
+        ear = _ear(rate)
+        events = ear.push(samples[: second * rate])
+        settled = ear.endpointer.settled
+        start = scale_position(settled, 16_000, rate)
+        resumed = _ear(rate, start=settled)
+        closed = sum(isinstance(event, SpeechEnded) for event in events)
+        again = _spans(_hear(resumed, samples[start:], rate))
+        assert again == undisturbed[closed:], f"resumed after {second} s"
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_the_audio_kept_is_as_long_as_the_audio_heard(rate: int) -> None:
+    ear = _ear(rate, start=1_000)
+    pushed = 0
+    for length in (1, 333, rate, 7_919):
+        ear.push(np.zeros(length, np.int16))
+        pushed += length
+        ear.flush()
+        assert ear.audio.end == 1_000 + scale_position(pushed, rate, 16_000)
+        assert ear.endpointer.position == ear.audio.end
+
+
+def test_after_a_flush_nothing_of_before_is_heard(
+    speech: PcmArray, expected: list[EndpointEvent]
+) -> None:
+    ear = _ear(16_000)
+    flushed_at = 157 * GRID  # in the middle of a word
+    _hear(ear, speech[:flushed_at], 1_600)
+    heard = _spans(_hear(ear, speech, 1_600))
+    shifted = [(start - flushed_at, end - flushed_at) for start, end in heard]
+    assert shifted == _spans(expected)
+
+
+def test_what_follows_an_utterance_is_heard_afresh(loudness_detector: type[Any]) -> None:
+    detector = loudness_detector()
+    ear = Ear(16_000, detector)
+    resets = detector.resets
+    audio = np.zeros(80_000, np.int16)
+    audio[16_000:32_000] = 1
+    events = ear.push(audio)
+    assert len(_spans(events)) == 1
+    assert detector.resets == resets + 1
+
+
+def test_what_is_left_after_a_cut_is_heard_again(loudness_detector: type[Any]) -> None:
+    ear = Ear(16_000, loudness_detector())
+    ear.endpointer.options = EndpointingOptions(max_utterance_ms=2_000)
+    spans = _spans(_hear(ear, np.ones(160_000, np.int16), 160_000))
+    assert len(spans) >= 5
+    assert spans[0][0] == 0
+    assert spans[-1][1] == 160_000
+    assert all(end == start for (_, end), (start, _) in pairwise(spans))
