@@ -1,0 +1,65 @@
+"""Sample rate conversion of a stream.
+
+LiveKit's own resampler dithers with noise that differs from run to run, and a recogniser's text can
+differ with it. This one gives the same output for the same audio, whatever frames it came in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+_FULL_SCALE = 32768.0
+
+
+class Resampler:
+    """Converts mono PCM16 from one rate to another."""
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        """Start a stream.
+
+        Args:
+            from_rate: Hz, of what is pushed.
+            to_rate: Hz, of what comes out.
+        """
+        self._from_rate = from_rate
+        self._to_rate = to_rate
+        # soxr's output depends a little on the size of what it is fed, so it is always fed 10 ms.
+        self._block = max(1, from_rate // 100)
+        self._waiting = np.zeros(0, np.int16)
+        self._pushed = 0
+        self._given = 0
+        self._stream = self._new_stream()
+
+    def push(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Take audio, shape (n,); give what is ready, shape (m,)."""
+        self._pushed += len(samples)
+        waiting = np.concatenate((self._waiting, samples))
+        whole = len(waiting) - len(waiting) % self._block
+        self._waiting = waiting[whole:]
+        return self._feed(waiting[:whole], is_last=False)
+
+    def flush(self) -> NDArray[np.int16]:
+        """Give the rest, so that all output is as long as all input."""
+        rest = self._feed(self._waiting, is_last=True)
+        self._waiting = self._waiting[:0]
+        self._stream = self._new_stream()
+        missing = round(self._pushed * self._to_rate / self._from_rate) - self._given
+        self._given += missing
+        return np.pad(rest, (0, missing)) if missing >= 0 else rest[:missing]
+
+    def _feed(self, samples: NDArray[np.int16], *, is_last: bool) -> NDArray[np.int16]:
+        audio = samples.astype(np.float32) / _FULL_SCALE
+        blocks = [audio[i : i + self._block] for i in range(0, len(audio), self._block)]
+        resampled = [self._stream.resample_chunk(block) for block in blocks]
+        if is_last:
+            resampled.append(self._stream.resample_chunk(audio[:0], last=True))
+        if not resampled:
+            return np.zeros(0, np.int16)
+        scaled = np.rint(np.concatenate(resampled) * _FULL_SCALE)
+        self._given += len(scaled)
+        return np.clip(scaled, -32768, 32767).astype(np.int16)
+
+    def _new_stream(self) -> soxr.ResampleStream:
+        return soxr.ResampleStream(self._from_rate, self._to_rate, 1, dtype="float32")
