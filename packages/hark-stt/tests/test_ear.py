@@ -52,7 +52,7 @@ def test_any_chunking_gives_the_same_events(
     samples = speech_at(rate)
     at_once = _hear(_ear(rate), samples, len(samples))
     assert len(_spans(at_once)) == 5
-    for chunk in (rate // 100, 7_777):
+    for chunk in (rate // 100, 77_777):
         assert _hear(_ear(rate), samples, chunk) == at_once
 
 
@@ -61,7 +61,7 @@ def expected(speech: PcmArray) -> list[EndpointEvent]:
     return _hear(_ear(16_000), speech, len(speech))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(cuts=st.lists(st.integers(0, 13 * 16_000), max_size=30))
 def test_any_cuts_give_the_same_events(
     speech: PcmArray, expected: list[EndpointEvent], cuts: list[int]
@@ -88,7 +88,7 @@ def test_a_stream_resumed_where_it_is_settled_hears_the_same(
 ) -> None:
     samples = speech_at(rate)
     undisturbed = _spans(_hear(_ear(rate), samples, len(samples)))
-    for second in (2, 5, 8, 9, 10, 11, 12):
+    for second in (4, 9, 11):
         ear = _ear(rate)
         events = ear.push(samples[: second * rate])
         settled = ear.endpointer.settled

@@ -82,6 +82,8 @@ class Script:
 
     Attributes:
         refuse_with: HTTP status and headers that answer the handshake.
+        answers_after_s: seconds that the handshake takes.
+        die_after_s: seconds after the handshake at which the connection breaks.
         never_upgrade: leaves the handshake unanswered.
         close_at_once: closes right after the handshake, with this code.
         die_at: the connection breaks once so much was received.
@@ -95,6 +97,8 @@ class Script:
     """
 
     refuse_with: tuple[int, dict[str, str]] | None = None
+    answers_after_s: float = 0.0
+    die_after_s: float | None = None
     never_upgrade: bool = False
     close_at_once: int | None = None
     die_at: int | None = None
@@ -172,6 +176,7 @@ class FakeHark:
         if script.refuse_with is not None:
             status, headers = script.refuse_with
             return web.Response(status=status, headers=headers)
+        await asyncio.sleep(script.answers_after_s)
         websocket = web.WebSocketResponse()
         await websocket.prepare(request)
         if script.close_at_once is not None:
@@ -183,6 +188,8 @@ class FakeHark:
         transport = request.transport
         assert transport is not None
         self._transports.add(transport)
+        if script.die_after_s is not None:
+            asyncio.get_running_loop().call_later(script.die_after_s, transport.abort)
         try:
             await Session(self, websocket, script).run()
         except Died:

@@ -46,6 +46,7 @@ from hark_protocol import (
 )
 from livekit.plugins import hark
 from livekit.plugins.hark import backoff
+from livekit.plugins.hark import stream as stream_module
 
 pytestmark = pytest.mark.faults
 
@@ -254,7 +255,10 @@ async def test_a_full_replay_buffer_drops_the_oldest_and_keeps_times_right(
 async def test_a_stream_comes_back_although_its_replay_buffer_overflows_all_the_time(
     make_stt: MakeSTT, server: FakeHark
 ) -> None:
-    server.scripts = [Script(refuse_with=(503, {"Retry-After": "2"}))]
+    server.scripts = [
+        Script(refuse_with=(503, {"Retry-After": "2"})),
+        Script(answers_after_s=0.4),
+    ]
     async with make_stt(replay_s=1.0).stream() as stream:
         listener = Listener(stream)
         for frame in frames(np.concatenate([speech(1), silence(200)] * 8)):
@@ -425,6 +429,32 @@ async def test_a_spent_budget_is_one_clear_final_error(make_stt: MakeSTT, server
     assert "is it running?" in str(e.value)
     assert errors.recoverable[-1] is False
     assert all(errors.recoverable[:-1])
+
+
+async def test_audio_that_kills_every_server_is_not_tried_for_ever(
+    make_stt: MakeSTT, server: FakeHark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "HEALTHY_AFTER_S", 0.1)
+    server.scripts = [Script(die_after_s=0.2) for _ in range(99)]
+    async with make_stt(reconnect_budget_s=2.0).stream() as stream:
+        push(stream, speech(1, ms=990))
+        with pytest.raises(APIConnectionError, match="reconnect_budget_s"):
+            await Listener(stream).end()
+
+
+async def test_connections_that_get_somewhere_are_not_counted_together(
+    make_stt: MakeSTT, server: FakeHark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "HEALTHY_AFTER_S", 0.1)
+    server.scripts = [Script(die_after_s=0.3) for _ in range(5)]
+    async with make_stt(reconnect_budget_s=0.5).stream() as stream:
+        listener = Listener(stream)
+        for word in range(1, 7):
+            push(stream, speech(word), silence())
+            await listener.until(END, word)
+            await wait_for_connections(server, min(word + 1, 6))
+        stream.end_input()
+        assert texts(await listener.end()) == [f"w{word}" for word in range(1, 7)]
 
 
 async def test_retry_after_is_honoured(make_stt: MakeSTT, server: FakeHark) -> None:

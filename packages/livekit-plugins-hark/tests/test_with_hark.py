@@ -238,6 +238,21 @@ async def test_in_process_a_model_without_word_times_refuses_them() -> None:
     assert not error.value.retryable
 
 
+async def test_in_process_and_served_a_language_that_the_model_lacks_is_the_same_error(
+    server_url: str,
+) -> None:
+    audio, rate = reading(1)
+    recording = rtc.AudioFrame(audio.tobytes(), rate, 1, len(audio))
+    told = []
+    for api_url in (None, server_url):
+        async with hark.STT(api_url=api_url) as stt:
+            with pytest.raises(hark.RefusedError) as error:
+                await stt.recognize(recording, language="ko")
+        told.append((error.value.status_code, error.value.code, error.value.message))
+    assert told[0] == told[1]
+    assert told[0][:2] == (400, "language_not_supported")
+
+
 async def test_in_process_options_change_in_band() -> None:
     async with hark.STT(model="fake") as stt, stt.stream() as stream:
         listener = Listener(stream)

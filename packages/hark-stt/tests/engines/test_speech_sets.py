@@ -89,7 +89,7 @@ def test_moonshine_finds_no_words_in_most_noise_and_music(
 def test_whisper_finds_no_words_in_most_noise_and_music(
     whisper: WhisperRecognizer, decode: Decode
 ) -> None:
-    assert _silenced(whisper, decode) >= 0.8  # measured 35 of 40
+    assert _silenced(whisper, decode) >= 0.8  # measured 38 of 40
 
 
 def test_whisper_times_words_to_within_a_fifth_of_a_second(

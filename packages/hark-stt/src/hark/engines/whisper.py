@@ -47,7 +47,7 @@ CERTAIN_NO_SPEECH = 0.6
 the second with a confidence below the first. The last is Whisper's own.
 
 Measured with tiny.en: no utterance of LibriSpeech test-clean and test-other, nor of their telephone
-and babble versions, was dropped, and one of 276 spoken commands; of 40 files of noise and music, 35
+and babble versions, was dropped, and one of 276 spoken commands; of 40 files of noise and music, 38
 were. Confidence alone would not do: single words, said well, have as little.
 """
 

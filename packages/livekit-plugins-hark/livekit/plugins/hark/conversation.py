@@ -176,7 +176,7 @@ class Conversation:
     async def _watch(self) -> NoReturn:
         idle_timeout_s = self._link.ready.limits.idle_timeout_s
         while True:
-            await asyncio.sleep(min(self._liveness.timeout_s / 4, idle_timeout_s / 6))
+            await asyncio.sleep(min(self._liveness.timeout_s / 16, idle_timeout_s / 6))
             if self._liveness.is_dead(_now()):
                 await asyncio.sleep(SECOND_LOOK_S)
                 if self._liveness.is_dead(_now()):

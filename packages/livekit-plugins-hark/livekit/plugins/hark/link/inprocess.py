@@ -15,7 +15,7 @@ import msgspec
 from livekit.agents import APIConnectionError, APIError, APITimeoutError
 from msgspec import UnsetType
 
-from hark_protocol import ClientMessage, Config, Error, Ready, ServerMessage
+from hark_protocol import ClientMessage, Config, Error, ErrorCode, Ready, ServerMessage
 
 from .. import errors
 from ..options import RecognitionOptions
@@ -174,11 +174,23 @@ async def _transcribe(models: Models, wav: bytes, options: RecognitionOptions) -
 
 
 def _to_api_error(error: Exception) -> APIError:
-    from hark.errors import HarkError, ModelError, ModelNotFoundError, SettingsError
+    """What a server would have answered."""
+    from hark.errors import (
+        HarkError,
+        LanguageNotSupportedError,
+        ModelError,
+        OptionNotSupportedError,
+        SettingsError,
+    )
 
-    if isinstance(error, ModelNotFoundError):
-        return errors.from_message(Error.from_code("model_not_found", str(error)))
-    if not isinstance(error, HarkError):
-        return APIConnectionError(f"the recogniser failed ({type(error).__name__})")
-    is_permanent = isinstance(error, (ModelError, SettingsError))
-    return APIConnectionError(f"the recogniser failed: {error}", retryable=not is_permanent)
+    codes: dict[type[HarkError], ErrorCode] = {
+        LanguageNotSupportedError: "language_not_supported",
+        OptionNotSupportedError: "option_not_supported",
+        ModelError: "model_not_found",
+        SettingsError: "invalid_message",
+    }
+    for kind, code in codes.items():
+        if isinstance(error, kind):
+            return errors.from_message(Error.from_code(code, str(error)))
+    reason = str(error) if isinstance(error, HarkError) else type(error).__name__
+    return APIConnectionError(f"the recogniser failed: {reason}")

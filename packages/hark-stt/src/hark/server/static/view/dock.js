@@ -53,11 +53,12 @@ export class Dock {
 
   /** @param {Captioner} captioner */
   showProgress(captioner) {
-    this.#time.textContent = clockTime(captioner.heardS);
-    const { source, latency } = captioner;
-    if (source !== null && !source.isLive) {
+    const { source, latency, speed } = captioner;
+    const isFast = source !== null && !source.isLive;
+    this.#time.textContent = clockTime(isFast ? captioner.transcript.endS : captioner.heardS);
+    if (isFast) {
       this.#rateLabel.textContent = "Speed";
-      this.#rate.textContent = `${captioner.speed.toFixed(captioner.speed < 10 ? 1 : 0)}×`;
+      this.#rate.textContent = speed === 0 ? "–" : `${speed.toFixed(speed < 10 ? 1 : 0)}×`;
     } else if (source !== null) {
       this.#rateLabel.textContent = "Final latency";
       this.#rate.textContent =

@@ -3,8 +3,8 @@
 import { FORMATS, toText } from "../transcript/formats.js";
 import { element } from "./elements.js";
 
-/** Milliseconds for which a button says that it was done. */
-const DONE_MS = 2000;
+/** Milliseconds for which a button says what came of it. */
+const ANSWER_MS = 2000;
 
 export class ExportView {
   #copy = element("copy", HTMLButtonElement);
@@ -21,9 +21,9 @@ export class ExportView {
    */
   constructor({ captions, fileName, onClear }) {
     this.#copy.addEventListener("click", async () => {
-      await copy(toText(captions()));
-      this.isUnsaved = false;
-      confirmOn(this.#copy, "Copied");
+      const isCopied = await copy(toText(captions()));
+      if (isCopied) this.isUnsaved = false;
+      answerOn(this.#copy, isCopied ? "Copied" : "Not copied");
     });
     this.#clear.addEventListener("click", onClear);
     for (const button of this.#downloads) {
@@ -46,19 +46,31 @@ export class ExportView {
   }
 }
 
-/** @param {string} text */
+/**
+ * @param {string} text
+ * @returns {Promise<boolean>} whether it was done
+ */
 async function copy(text) {
-  if (navigator.clipboard !== undefined) {
+  try {
     await navigator.clipboard.writeText(text);
-    return;
+    return true;
+  } catch {
+    return copySelection(text); // the page is not secure, or may not use the clipboard
   }
-  // Browsers give the clipboard to secure pages only, and this way to all.
+}
+
+/**
+ * The way that is deprecated, and that browsers leave open to every page.
+ * @param {string} text
+ */
+function copySelection(text) {
   const area = document.createElement("textarea");
   area.value = text;
   document.body.append(area);
   area.select();
-  document.execCommand("copy");
+  const isCopied = document.execCommand("copy");
   area.remove();
+  return isCopied;
 }
 
 /**
@@ -76,10 +88,10 @@ function download(name, mediaType, content) {
 
 /**
  * @param {HTMLButtonElement} button
- * @param {string} done
+ * @param {string} answer
  */
-function confirmOn(button, done) {
+function answerOn(button, answer) {
   const words = "Copy";
-  button.textContent = done;
-  setTimeout(() => (button.textContent = words), DONE_MS);
+  button.textContent = answer;
+  setTimeout(() => (button.textContent = words), ANSWER_MS);
 }
