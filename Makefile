@@ -6,9 +6,13 @@ VENV_LIVEKIT2 := .venv-livekit2
 BIN := $(VENV)/bin
 PYPROJECTS := $(wildcard packages/*/pyproject.toml)
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+LIVEKIT_SERVER := .cache/bin/livekit-server
+LIVEKIT_SERVER_VERSION := v1.13.5
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format lock test-livekit2 clean
+.PHONY: help venv demo test test-browser test-faults test-room livekit-server check format lock test-livekit2 bench-wer \
+  bench-noise clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,8 +23,19 @@ venv: $(VENV)/.complete ## make .venv: hashed requirements and the packages, edi
 demo: venv ## transcribe a recording, and show what is measured
 	@$(BIN)/hark demo
 
-test: venv ## run every test
-	@trap 'echo "make test took $$SECONDS s"' EXIT; $(BIN)/python -m pytest $(PYTEST_ARGS)
+test: venv ## run all tests that need no more than this environment
+	@trap 'echo "make test took $$SECONDS s"' EXIT; $(BIN)/python -m pytest -m 'not slow and not room and not browser' $(PYTEST_ARGS)
+
+test-browser: venv ## run the tests of the captions page (need Chromium)
+	@trap 'echo "make test-browser took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+test-faults: venv ## run all tests that break connections, servers and workers; takes minutes
+	@trap 'echo "make test-faults took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+
+test-room: venv ## run the tests in real rooms, the slow ones too
+	@trap 'echo "make test-room took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/room $(PYTEST_ARGS)
+
+livekit-server: $(LIVEKIT_SERVER) ## build the LiveKit server for these tests (needs Go; minutes)
 
 check: venv ## lint, format, types and import direction, without changing a file
 	$(BIN)/ruff check
@@ -37,7 +52,13 @@ lock: ## recompile requirements/*.txt (needs uv; LOCK_ARGS=--upgrade for newer v
 
 test-livekit2: $(VENV_LIVEKIT2)/.complete ## run the plugin's and the common tests on LiveKit Agents 2
 	@trap 'echo "make test-livekit2 took $$SECONDS s"' EXIT; \
-	$(VENV_LIVEKIT2)/bin/python -m pytest packages/livekit-plugins-hark/tests tests $(PYTEST_ARGS)
+	$(VENV_LIVEKIT2)/bin/python -m pytest packages/livekit-plugins-hark/tests tests -m 'not slow and not room and not browser' $(PYTEST_ARGS)
+
+bench-wer: venv ## word error rates on the recordings in HARK_SPEECH_DIR (minutes; BENCH_ARGS=...)
+	@$(BIN)/python benchmarks/wer.py $(BENCH_ARGS)
+
+bench-noise: venv ## how often words are heard in its noise and music
+	@$(BIN)/python benchmarks/hallucination.py $(BENCH_ARGS)
 
 clean: ## remove the environments, caches and build output
 	rm -rf $(VENV) $(VENV_LIVEKIT2) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -50,3 +71,9 @@ $(VENV)/.complete: requirements/dev.txt requirements/make-venv $(PYPROJECTS)
 
 $(VENV_LIVEKIT2)/.complete: requirements/livekit2.txt requirements/make-venv $(PYPROJECTS)
 	@requirements/make-venv '$(PYTHON)' $(VENV_LIVEKIT2) requirements/livekit2.txt
+
+$(LIVEKIT_SERVER):
+	@command -v go >/dev/null || { echo "Building it needs Go 1.26 or newer: https://go.dev/dl/" >&2; exit 1; }
+	GOBIN='$(CURDIR)/$(@D)' nice go install \
+	  github.com/livekit/livekit-server/cmd/server@$(LIVEKIT_SERVER_VERSION)
+	mv $(@D)/server $@

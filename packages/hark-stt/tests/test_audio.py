@@ -286,7 +286,7 @@ def test_reading_does_not_depend_on_the_length_of_the_blocks(
     path = tmp_path / "long.wav"
     soundfile.write(path, _tone(44_100, 3.3), 44_100)
     at_once = read_audio(path)
-    monkeypatch.setattr("hark.audio._FILE_BLOCK_S", 1)
+    monkeypatch.setattr("hark.audio._BLOCK_VALUES", 16_000)
     in_blocks = read_audio(path)
     assert len(in_blocks) == len(at_once)
     assert np.abs(in_blocks.astype(int) - at_once).max() <= 1  # rounding
@@ -367,3 +367,32 @@ def test_not_even_a_file_of_a_few_samples_can_claim_hours(tmp_path: Path) -> Non
     soundfile.write(path, np.zeros(1_000, np.int16), 1)
     with pytest.raises(AudioError):
         read_audio(path, max_s=60)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"ffconcat version 1.0\nfile 'secret.wav'\n",
+        b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+    ],
+    ids=["playlist", "session description"],
+)
+def test_a_file_that_names_other_sources_is_refused_and_opens_none(
+    body: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("secret.wav", np.zeros(16_000, np.int16), 16_000)
+    with pytest.raises(AudioError):
+        read_audio(io.BytesIO(body))
+
+
+def test_a_file_that_claims_an_absurd_rate_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.flac"
+    soundfile.write(path, np.zeros((1_000, 1), np.int16), 655_350 * 2 // 2)
+    with soundfile.SoundFile(path) as file:
+        assert file.samplerate == 655_350
+    assert len(read_audio(path)) == scale_position(1_000, 655_350, SAMPLE_RATE)
+    wav = tmp_path / "bomb.wav"
+    soundfile.write(wav, np.zeros((10, 65), np.int16), 16_000)
+    with pytest.raises(AudioError, match="65 channels"):
+        read_audio(wav)

@@ -108,7 +108,7 @@ def test_the_endpointing_silence_ends_the_utterance() -> None:
 
 
 def test_a_pause_shorter_than_the_tail_is_not_announced() -> None:
-    shorter = TAIL // W
+    shorter = TAIL // W - 1
     events = _events("." * 40 + "#" * 10 + "." * shorter + "#" * 10)
     assert [type(event) for event in events] == [SpeechStarted]
 

@@ -7,7 +7,17 @@ import json
 
 import pytest
 
-from hark.formats import CUE_CHARACTERS, CUE_S, FORMATS, LINE_CHARACTERS, MEDIA_TYPES, cues, render
+from hark.formats import (
+    CUE_CHARACTERS,
+    CUE_S,
+    FORMATS,
+    LINE_CHARACTERS,
+    MEDIA_TYPES,
+    cues,
+    render,
+    wants_words,
+)
+from hark.recognizer import Capabilities
 from hark.transcription import TimedWord, Transcription, Utterance
 
 
@@ -132,3 +142,12 @@ def test_lines_are_no_longer_than_a_screen_takes():
     rendered = render(transcription(spoken(text, word_s=0.2)), "srt")
     lines = rendered.splitlines()[2:]
     assert all(len(line) <= LINE_CHARACTERS for line in lines)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_subtitles_have_word_times_recognised_where_the_model_gives_any(format):
+    is_subtitle = format in ("srt", "vtt")
+    assert wants_words(format, False, Capabilities(("en",), words=True)) is is_subtitle
+    assert not wants_words(format, False, Capabilities(("en",)))
+    # Asked for, they are wanted even in vain: whoever asked is told that there are none.
+    assert wants_words(format, True, Capabilities(("en",)))

@@ -30,7 +30,7 @@ FAKE = ("-m", "hark.engines.worker_main", "fake")
 CRASH, HANG, FAIL, LEAVE = 7, 8, 9, 10
 
 SCRIPTED = f"""
-import os, time
+import os, pathlib, sys, time
 from hark.engines.fake import FakeRecognizer, WORD_SAMPLES
 from hark.errors import RecognitionError
 from hark.process_worker import serve
@@ -41,6 +41,8 @@ class Scripted(FakeRecognizer):
         if words == {CRASH}:
             raise ZeroDivisionError
         if words == {HANG}:
+            if sys.argv[1:]:
+                pathlib.Path(sys.argv[1]).touch()
             time.sleep(600)
         if words == {FAIL}:
             raise RecognitionError("cannot decode this")
@@ -101,10 +103,11 @@ def _is_gone(pid: int) -> bool:
         return True
 
 
-def _wait_until_gone(pid: int) -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process brings about."""
     deadline = time.monotonic() + DEADLINE_S
-    while not _is_gone(pid):
-        assert time.monotonic() < deadline, "the process lives on"
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -182,19 +185,24 @@ def test_a_worker_that_was_killed_between_decodes_shows_in_the_next(make: Make) 
     assert worker.decode([_job(1)])[0].text == "hark"
 
 
-@pytest.mark.parametrize("words", [CRASH, LEAVE])
-def test_a_recogniser_that_brings_its_process_down_is_a_worker_error(
-    make: Make, words: int, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_recogniser_that_brings_its_process_down_is_a_worker_error(make: Make) -> None:
     worker = make(script=SCRIPTED)
     worker.start()
     with pytest.raises(WorkerError, match="is gone"):
-        worker.decode([_job(words)])
+        worker.decode([_job(LEAVE)])
     assert worker.pid is None
 
 
+def test_a_recogniser_s_bug_does_not_take_the_worker_from_others(make: Make) -> None:
+    worker = make(script=SCRIPTED)
+    worker.start()
+    with pytest.raises(RecognitionError, match="the engine raised"):
+        worker.decode([_job(CRASH)])
+    assert worker.decode([_job(1)])[0].text == "hark"
+
+
 def test_a_worker_that_hangs_is_killed_after_its_time(make: Make) -> None:
-    worker = make(script=SCRIPTED, decode_timeout_s=0.3)
+    worker = make(script=SCRIPTED, decode_timeout_s=0.3, decode_timeout_per_audio_s=0)
     worker.start()
     pid = worker.pid
     assert pid is not None
@@ -362,20 +370,23 @@ def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path, is_decoding: bo
     parent_script, worker_script = tmp_path / "parent.py", tmp_path / "worker.py"
     parent_script.write_text(PARENT)
     worker_script.write_text(SCRIPTED)
+    hanging = tmp_path / "hanging"
     words = HANG if is_decoding else 1
     with subprocess.Popen(
-        [sys.executable, str(parent_script), str(words), str(worker_script)],
+        [sys.executable, str(parent_script), str(words), str(worker_script), str(hanging)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        if not is_decoding:
+        if is_decoding:
+            _wait_until(hanging.exists)
+        else:
             assert parent.stdout.readline() == "decoded\n"
         assert not _is_gone(pid)
         parent.kill()
-    _wait_until_gone(pid)
+    _wait_until(lambda: _is_gone(pid))
 
 
 def test_starting_and_closing_many_workers_leaks_nothing(make: Make) -> None:

@@ -177,12 +177,13 @@ def test_a_decode_gives_the_hypothesis_and_how_much_it_is_for(start: Start) -> N
     assert _final(stream, 2).result(DEADLINE_S) == Decoded(Hypothesis("ab"), 2)
 
 
-def test_finals_go_before_preflights_and_preflights_before_interims(start: Start) -> None:
+def test_finals_go_first_then_preflights_then_interims_then_recordings(start: Start) -> None:
     letters = _Letters()
     scheduler = start(letters)
     first = _interim(_stream(scheduler, "first"))
     letters.wait_until_busy()
     futures = [
+        _stream(scheduler, "recording").decode(Priority.RECORDING, final=True),
         _interim(_stream(scheduler, "interim")),
         _stream(scheduler, "preflight").decode(Priority.PREFLIGHT, final=True),
         _final(_stream(scheduler, "final")),
@@ -190,12 +191,13 @@ def test_finals_go_before_preflights_and_preflights_before_interims(start: Start
     letters.gate.set()
     assert [_text(future) for future in [first, *futures]] == [
         "first",
+        "recording",
         "interim",
         "preflight",
         "final",
     ]
-    assert letters.calls == [["first"], ["final"], ["preflight"], ["interim"]]
-    assert letters.finals == [[False], [True], [True], [False]]
+    assert letters.calls == [["first"], ["final"], ["preflight"], ["interim"], ["recording"]]
+    assert letters.finals == [[False], [True], [True], [False], [True]]
 
 
 def test_requests_of_one_kind_and_caller_are_served_as_they_came(start: Start) -> None:
@@ -209,10 +211,10 @@ def test_requests_of_one_kind_and_caller_are_served_as_they_came(start: Start) -
 
 
 def test_callers_take_turns(start: Start) -> None:
-    # A recording fed at full speed has many finals waiting when a live stream's comes.
+    # Who is behind with many finals must not hold up who has one.
     letters = _Letters()
     scheduler = start(letters)
-    futures = [_final(_stream(scheduler, text, caller="recording")) for text in "abcd"]
+    futures = [_final(_stream(scheduler, text, caller="behind")) for text in "abcd"]
     letters.wait_until_busy()
     futures += [_final(_stream(scheduler, text, caller="live")) for text in "xy"]
     letters.gate.set()
@@ -436,13 +438,70 @@ def test_a_worker_that_does_not_come_up_at_once_is_started_until_it_does(start: 
     assert worker.starts == 3
 
 
+@pytest.fixture
+def _quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hark.scheduler._RESTART_DELAYS_S", (0.0, 0.001))
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.usefixtures("_quick_restarts")
+def test_with_no_worker_left_nobody_is_kept_waiting(start: Start) -> None:
+    letters = _Letters()
+    letters.gate.set()
+    worker = _Mortal(letters, dies_of="a", times=1)
+    worker.fail_starts = 10_000_000
+    scheduler = start(worker)
+    stream = _stream(scheduler, "a")
+    for _ in range(2):
+        with pytest.raises(WorkerError, match="no worker of this model is running"):
+            _text(_final(stream))
+    assert not scheduler.is_alive
+
+
+@pytest.mark.usefixtures("_quick_restarts")
+def test_a_worker_that_comes_up_after_all_is_used_again(start: Start) -> None:
+    letters = _Letters()
+    letters.gate.set()
+    worker = _Mortal(letters, dies_of="a", times=1)
+    worker.fail_starts = 10_000_000
+    scheduler = start(worker)
+    stream = _stream(scheduler, "a")
+    with pytest.raises(WorkerError):
+        _text(_final(stream))
+    worker.fail_starts = 0
+    _wait_until(lambda: scheduler.is_alive)
+    assert _text(_final(stream)) == "a"
+
+
+@pytest.mark.usefixtures("_quick_restarts")
+def test_while_another_worker_is_left_requests_wait_for_it(start: Start) -> None:
+    letters, others = _Letters(), _Letters()
+    worker = _Mortal(letters, dies_of="a", times=1)
+    worker.fail_starts = 10_000_000
+    scheduler = start(worker, others)
+    futures = [_final(_stream(scheduler, text)) for text in "aa"]
+    letters.wait_until_busy()
+    others.wait_until_busy()
+    letters.gate.set()
+    _wait_until(lambda: bool(scheduler._dead))
+    assert scheduler.is_alive
+    others.gate.set()
+    assert [_text(future) for future in futures] == ["a", "a"]
+
+
 def test_a_request_that_keeps_killing_workers_is_given_up(start: Start) -> None:
     letters = _Letters()
     letters.gate.set()
     worker = _Mortal(letters, dies_of="poison", times=100)
     scheduler = start(worker)
     poison, good = _final(_stream(scheduler, "poison")), _final(_stream(scheduler, "good"))
-    with pytest.raises(WorkerError, match="brought down several workers"):
+    with pytest.raises(RecognitionError, match="brought down several workers"):
         poison.result(DEADLINE_S)
     assert _text(good) == "good"
     assert letters.calls.count(["poison"]) == MAX_ATTEMPTS
@@ -457,7 +516,7 @@ def test_poison_does_not_take_down_those_who_shared_its_batch(start: Start) -> N
     futures = [_final(_stream(scheduler, text)) for text in ("a", "poison", "b", "c")]
     letters.gate.set()
     assert [_text(futures[i]) for i in (0, 2, 3)] == ["a", "b", "c"]
-    with pytest.raises(WorkerError):
+    with pytest.raises(RecognitionError):
         futures[1].result(DEADLINE_S)
 
 

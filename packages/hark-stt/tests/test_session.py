@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from hark.audio import PcmArray, scale_position
 from hark.engines.fake import WORD_SAMPLES, FakeRecognizer, FakeStream
 from hark.engines.pool import ModelPool
-from hark.errors import RecognitionError
+from hark.errors import RecognitionError, WorkerError
 from hark.outbox import CAPACITY
 from hark.process_worker import ProcessWorker
-from hark.recognizer import Hypothesis, RecognitionStream
+from hark.recognizer import Capabilities, Hypothesis, RecognitionStream
 from hark.scheduler import Scheduler
 from hark.session import MAX_OPEN_UTTERANCES, Session, SessionLimits
-from hark.worker import LocalWorker
+from hark.worker import DecodeJob, LocalWorker
 from hark_protocol import (
     PROTOCOL_VERSION,
     Audio,
@@ -537,6 +537,25 @@ async def test_an_interim_that_was_overtaken_is_not_shown(
     assert newest.end > 22_400
 
 
+async def test_an_interim_that_comes_after_a_preflight_does_not_take_it_back(
+    connect: Connect, start: Start, loudness_detector: Any
+) -> None:
+    early_words = 16_000 // WORD_SAMPLES
+    slow = _Gated(gates={early_words: threading.Event()})
+    models = start(slow, _Gated(slow.gates, slow.entered))
+    client = connect(models, detector=loudness_detector)
+    await client.configure(endpointing=Endpointing(silence_ms=1_000, min_speech_ms=0))
+    await client.say(_sound(1), 16_000)
+    await asyncio.to_thread(slow.entered.wait, 10)
+    await client.say(_silence(0.6), 9_600)
+    await client.until(lambda: client.of(Preflight))
+    slow.gates[early_words].set()
+    await client.say(_silence(1))
+    await client.hang_up()
+    kinds = [type(m) for m in client.messages if isinstance(m, (Interim, Preflight, Final))]
+    assert kinds == [Preflight, Final]
+
+
 async def test_words_of_interims_stay_inside_them_however_late_they_come(
     connect: Connect, start: Start, loudness_detector: Any
 ) -> None:
@@ -789,17 +808,49 @@ class _Failing(FakeRecognizer):
         raise RecognitionError("what was said cannot be decoded")
 
 
-async def test_an_engine_that_fails_ends_the_session_with_an_internal_error(
-    connect: Connect, start: Start, loudness_detector: Any
+async def test_an_utterance_that_the_engine_fails_on_gets_an_empty_final_and_the_next_goes_on(
+    connect: Connect, start: Start, loudness_detector: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = connect(start(_Failing()), detector=loudness_detector)
     await client.configure(endpointing=QUICK)
-    await client.say(_sound(1))
+    await client.say(np.concatenate((_sound(1), _silence(1), _sound(1))))
+    await client.hang_up()
+    assert [final.text for final in client.of(Final)] == ["", ""]
+    assert "utterance not recognised" in caplog.messages
+    assert "what was said" not in caplog.text
+
+
+class _Doomed(LocalWorker):
+    """A worker that dies of its first decode, for good."""
+
+    def __init__(self) -> None:
+        super().__init__(FakeRecognizer)
+        self.starts = 0
+
+    def start(self) -> Capabilities:
+        self.starts += 1
+        if self.starts > 1:
+            raise WorkerError("does not come up")
+        return super().start()
+
+    def decode(self, jobs: Sequence[DecodeJob], forget: Sequence[int] = ()) -> list[Hypothesis]:
+        raise WorkerError("died")
+
+
+async def test_without_workers_the_session_ends_so_that_it_moves(
+    connect: Connect, loudness_detector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hark.scheduler._RESTART_DELAYS_S", (0.0, 0.001))
+    scheduler = Scheduler("doomed", [_Doomed()])
+    scheduler.start()
+    client = connect(_One(scheduler), detector=loudness_detector)
+    await client.configure(endpointing=QUICK)
+    await client.say(np.concatenate([_sound(1), _silence(1)]))
     await client.until_over()
-    assert client.error.code == "internal"
-    assert client.error.retryable
-    assert "what was said" not in client.error.message
+    scheduler.close()
+    assert (client.error.code, client.error.retryable) == ("internal", True)
     assert client.of(Final) == []
+    assert client.finalized == 0
 
 
 async def test_a_closed_scheduler_ends_the_session_so_that_it_moves(

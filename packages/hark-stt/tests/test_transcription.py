@@ -16,6 +16,7 @@ from hark.errors import (
     LanguageNotSupportedError,
     ModelNotFoundError,
     OptionNotSupportedError,
+    OverloadedError,
     RecognitionError,
 )
 from hark.recognizer import Hypothesis, RecognitionStream
@@ -179,3 +180,12 @@ async def test_an_error_while_feeding_does_not_hang(
     monkeypatch.setattr(Session, "_hear", fail)
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(transcribe(fake_pool, speech), 20)
+
+
+async def test_models_that_are_closed_meanwhile_are_no_failure_of_the_engine(
+    speech: PcmArray,
+) -> None:
+    models = _One(FakeRecognizer())
+    models.scheduler.close()
+    with pytest.raises(OverloadedError):
+        await asyncio.wait_for(transcribe(models, speech), 20)

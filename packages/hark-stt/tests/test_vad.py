@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hark import vad
-from hark.audio import PcmArray
+from hark.audio import PcmArray, to_float
 from hark.errors import ModelFileError
 from hark.vad import WINDOW, SileroDetector, SileroModel, silero_model
 
@@ -39,6 +39,18 @@ def test_noise_and_silence_are_no_speech() -> None:
     noise = np.random.default_rng(0).normal(0, 300, 32_000).astype(np.int16)
     for audio in (noise, np.zeros(32_000, np.int16)):
         assert (SileroDetector().push(audio)[10:] < 0.2).all()
+
+
+def test_each_window_is_scored_with_the_64_samples_before_it(
+    speech: PcmArray, expected: Probabilities
+) -> None:
+    model = silero_model()
+    state = np.zeros((2, 1, 128), np.float32)
+    padded = np.concatenate((np.zeros(64, np.float32), to_float(speech)))
+    for i in range(100):
+        window = padded[i * WINDOW : (i + 1) * WINDOW + 64]
+        probability, state = model.run(window[np.newaxis], state)
+        assert expected[i] == np.float32(probability)
 
 
 @pytest.mark.parametrize("chunk", [1, 160, 511, 512, 513, 1_600, 7_777])

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_hark import FakeHark
 
 from livekit.plugins import hark
+from livekit.plugins.hark import backoff
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,13 @@ async def no_task_is_left() -> AsyncIterator[None]:
             return
         await asyncio.sleep(0.01)
     pytest.fail(f"tasks are left: {left}")
+
+
+@pytest.fixture
+def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what happens between the attempts, not of when they come."""
+    monkeypatch.setattr(backoff, "LONGEST_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(backoff, "SECOND_DELAY_S", 0.01)
 
 
 @pytest.fixture

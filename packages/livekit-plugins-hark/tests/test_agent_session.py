@@ -117,6 +117,7 @@ async def test_a_manual_commit_without_speech_does_not_wait_for_its_timeout(
 
 
 @pytest.mark.faults
+@pytest.mark.usefixtures("quick_backoff")
 async def test_a_session_outlives_a_server_that_is_away_for_a_while(
     make_stt: MakeSTT, server: FakeHark
 ) -> None:

@@ -45,7 +45,6 @@ from hark_protocol import (
     SpeechStarted,
 )
 from livekit.plugins import hark
-from livekit.plugins.hark import backoff
 from livekit.plugins.hark import stream as stream_module
 
 pytestmark = pytest.mark.faults
@@ -103,6 +102,7 @@ async def test_no_word_is_lost_when_the_connection_dies_before(
     assert len(server.connected_at) <= 2
 
 
+@pytest.mark.usefixtures("quick_backoff")
 async def test_no_word_is_lost_in_many_failures_in_a_row(
     make_stt: MakeSTT, server: FakeHark
 ) -> None:
@@ -261,15 +261,15 @@ async def test_a_stream_comes_back_although_its_replay_buffer_overflows_all_the_
     ]
     async with make_stt(replay_s=1.0).stream() as stream:
         listener = Listener(stream)
-        for frame in frames(np.concatenate([speech(1), silence(200)] * 8)):
+        for frame in frames(np.concatenate([speech(1), silence(200)] * 6)):
             stream.push_frame(frame)
             await asyncio.sleep(0.02)
         stream.end_input()
         events = await listener.end()
     assert len(server.connected_at) == 2
-    assert 4 <= len(texts(events)) < 8
+    assert 3 <= len(texts(events)) < 6
     assert texts(events)[-1] == "w1"
-    assert spans(events)[-1] == (2.8, 3.0)
+    assert spans(events)[-1] == (2.0, 2.2)
 
 
 async def test_a_half_open_connection_is_found_by_its_silence(
@@ -343,12 +343,11 @@ async def test_livekits_own_retries_end_when_it_says(make_stt: MakeSTT, server: 
     assert len(server.connected_at) == 2
 
 
+@pytest.mark.usefixtures("quick_backoff")
 @pytest.mark.parametrize("seed", range(12))
 async def test_no_word_is_lost_whatever_happens(
-    make_stt: MakeSTT, server: FakeHark, monkeypatch: pytest.MonkeyPatch, seed: int
+    make_stt: MakeSTT, server: FakeHark, seed: int
 ) -> None:
-    monkeypatch.setattr(backoff, "LONGEST_FIRST_DELAY_S", 0.01)
-    monkeypatch.setattr(backoff, "SECOND_DELAY_S", 0.01)
     chance = random.Random(seed)
     pieces = [
         np.concatenate(
@@ -579,6 +578,7 @@ async def test_an_error_that_a_server_sends_instead_of_ready_is_taken(
         assert_whole(await hear(stream, *AUDIO))
 
 
+@pytest.mark.usefixtures("quick_backoff")
 async def test_no_speech_is_logged(
     make_stt: MakeSTT, server: FakeHark, caplog: pytest.LogCaptureFixture
 ) -> None:

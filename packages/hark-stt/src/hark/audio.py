@@ -29,7 +29,14 @@ EMPTY.setflags(write=False)
 
 _FLOAT_TO_PCM16 = 32768.0
 
-_FILE_BLOCK_S = 30  # seconds of a file decoded in one go
+_BLOCK_VALUES = 1 << 20  # samples of all channels that a file is decoded by at a time: 4 MB
+
+_MAX_FILE_RATE = 768_000  # Hz; more than any recorder gives
+_MAX_FILE_CHANNELS = 64
+
+_FFMPEG_FORMATS = (
+    "mov,matroska,webm,mp3,aac,ogg,wav,w64,flac,aiff,au,caf,amr,ac3,asf,avi,flv,mpegts,mpeg,ape,wv"
+)
 
 
 def pcm_from_bytes(data: bytes) -> PcmArray:
@@ -177,9 +184,20 @@ def read_audio(
     """
     try:
         with soundfile.SoundFile(source) as file:
+            _check_header(file, max_s)
             return _gather(_decode_with_soundfile(file), max_s)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: the name ends in .raw
         return _read_with_av(source, max_s)
+
+
+def _check_header(file: soundfile.SoundFile, max_s: float | None) -> None:
+    if file.samplerate > _MAX_FILE_RATE or file.channels > _MAX_FILE_CHANNELS:
+        raise AudioError(
+            f"the audio claims {file.samplerate} Hz and {file.channels} channels; at most "
+            f"{_MAX_FILE_RATE} Hz and {_MAX_FILE_CHANNELS} channels are read"
+        )
+    if max_s is not None and file.frames > max_s * file.samplerate:
+        raise AudioError(f"the audio is longer than {max_s:g} s")
 
 
 def _gather(pieces: Iterable[PcmArray], max_s: float | None) -> PcmArray:
@@ -196,7 +214,9 @@ def _gather(pieces: Iterable[PcmArray], max_s: float | None) -> PcmArray:
 def _decode_with_soundfile(file: soundfile.SoundFile) -> Iterator[PcmArray]:
     rate = file.samplerate
     resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    for block in file.blocks(blocksize=_FILE_BLOCK_S * rate, dtype="float32", always_2d=True):
+    for block in file.blocks(
+        blocksize=max(1, _BLOCK_VALUES // file.channels), dtype="float32", always_2d=True
+    ):
         mono = block.mean(axis=1, dtype=np.float32)
         yield to_pcm16(mono if rate == SAMPLE_RATE else resampler.resample_chunk(mono))
     if rate != SAMPLE_RATE:
@@ -216,9 +236,14 @@ def _read_with_av(source: str | os.PathLike[str] | BinaryIO, max_s: float | None
         ) from None
     source.seek(0)
     try:
-        with av.open(source, "r") as container:
+        # Without the lists, a playlist or session description in place of audio would make FFmpeg
+        # open other files and sockets.
+        options = {"format_whitelist": _FFMPEG_FORMATS, "protocol_whitelist": "file"}
+        with av.open(source, "r", container_options=options) as container:
             return _gather(_decode_with_av(container), max_s)
-    except (av.FFmpegError, IndexError):
+    except AudioError:
+        raise
+    except (av.FFmpegError, IndexError, ValueError):  # ValueError: the rate changes in mid-file
         # From None: FFmpeg's message may quote the file's metadata.
         raise AudioError("not a readable audio file") from None
 

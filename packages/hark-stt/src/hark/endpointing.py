@@ -33,8 +33,8 @@ LEAD = 6_400
 """Samples (400 ms) before the first speech that belong to the utterance: soft onsets score below
 the threshold, and the default model reads cleaner with some silence around the words."""
 
-TAIL = 4_096
-"""Samples (256 ms) after the last speech that belong to the utterance, or half of the endpointing
+TAIL = 4_800
+"""Samples (300 ms) after the last speech that belong to the utterance, or half of the endpointing
 silence where that is less. It is also how long a pause must be before it is worth decoding, so that
 the text of the pause is the text of the final if no more speech comes.
 
@@ -64,7 +64,7 @@ class EndpointingOptions:
         max_utterance_ms: longer utterances are cut, at a pause where there is one.
     """
 
-    silence_ms: int = 700
+    silence_ms: int = 600
     threshold: float = 0.5
     min_speech_ms: int = 96
     max_utterance_ms: int = 20_000

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from hark.recognizer import Capabilities
 from hark.transcription import TimedWord, Transcription, Utterance
 
 Format = Literal["text", "json", "srt", "vtt"]
@@ -16,7 +17,7 @@ Format = Literal["text", "json", "srt", "vtt"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SUBTITLE_FORMATS: frozenset[Format] = frozenset({"srt", "vtt"})
-"""These need word times to cut long utterances well: ask for them if the model gives any."""
+"""These need word times to cut long utterances well."""
 
 MEDIA_TYPES: dict[Format, str] = {
     "text": "text/plain; charset=utf-8",
@@ -39,6 +40,17 @@ class Cue:
     start_s: float
     end_s: float
     text: str
+
+
+def wants_words(format: Format, asked: bool, capabilities: Capabilities) -> bool:
+    """Whether to have word times recognised: if they are asked for, or the format is the better.
+
+    Args:
+        format: that is going to be rendered.
+        asked: whether somebody wants them, whatever the model can do.
+        capabilities: of the model.
+    """
+    return asked or (format in SUBTITLE_FORMATS and capabilities.words)
 
 
 def render(transcription: Transcription, format: Format) -> str:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from typing import NoReturn
@@ -25,6 +25,7 @@ from typing import NoReturn
 import msgspec
 import numpy as np
 
+from hark.audio import SAMPLE_RATE
 from hark.errors import HarkError, ModelError, RecognitionError, WorkerError
 from hark.recognizer import Capabilities, Hypothesis, RecognitionOptions, Recognizer
 from hark.worker import DecodeJob, RecognizerHost
@@ -32,9 +33,12 @@ from hark.worker import DecodeJob, RecognizerHost
 START_TIMEOUT_S = 120.0
 """Seconds a worker may take to load and warm its model: large ones come from slow disks."""
 
-DECODE_TIMEOUT_S = 30.0
-"""Seconds one decode may take before its worker counts as hung: twice the longest default
-utterance."""
+DECODE_TIMEOUT_S = 10.0
+"""Seconds one decode may take, besides what its audio allows, before its worker counts as hung."""
+
+DECODE_TIMEOUT_PER_AUDIO_S = 4.0
+"""Seconds that each second of audio adds to that: large models on slow machines are slow, not hung.
+"""
 
 _EXIT_TIMEOUT_S = 2.0
 
@@ -81,6 +85,7 @@ class ProcessWorker:
         *,
         start_timeout_s: float = START_TIMEOUT_S,
         decode_timeout_s: float = DECODE_TIMEOUT_S,
+        decode_timeout_per_audio_s: float = DECODE_TIMEOUT_PER_AUDIO_S,
     ) -> None:
         """Prepare, without starting anything.
 
@@ -88,10 +93,12 @@ class ProcessWorker:
             arguments: for the Python interpreter: a module that ends up in `serve`.
             start_timeout_s: see `START_TIMEOUT_S`.
             decode_timeout_s: see `DECODE_TIMEOUT_S`.
+            decode_timeout_per_audio_s: see `DECODE_TIMEOUT_PER_AUDIO_S`.
         """
         self._arguments = tuple(arguments)
         self._start_timeout_s = start_timeout_s
         self._decode_timeout_s = decode_timeout_s
+        self._decode_timeout_per_audio_s = decode_timeout_per_audio_s
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._lock = threading.Lock()  # guards the two above against `close` from another thread
@@ -174,16 +181,33 @@ class ProcessWorker:
         connection = self._connection
         if connection is None:
             raise WorkerError("the worker is not running")
-        try:
-            connection.send_bytes(_encoder.encode(request))
-        except OSError:
-            self._fail("the worker process is gone")
-        reply = self._receive(self._decode_timeout_s * len(jobs))
+        audio_s = sum(len(job.samples) for job in jobs) / SAMPLE_RATE
+        timeout_s = self._decode_timeout_s + self._decode_timeout_per_audio_s * audio_s
+        with self._deadline(timeout_s):
+            try:
+                connection.send_bytes(_encoder.encode(request))
+            except OSError:
+                self._fail("the worker process is gone")
+            reply = self._receive(timeout_s)
         if isinstance(reply, _Decoded):
             return reply.hypotheses
         if isinstance(reply, _Failed):
             raise RecognitionError(reply.message)
         self._fail("the worker process answered nonsense")
+
+    @contextlib.contextmanager
+    def _deadline(self, timeout_s: float) -> Iterator[None]:
+        """Kill a worker that has stopped reading or writing in mid-message: that ends both."""
+        process = self._process
+        if process is None:
+            raise WorkerError("the worker is not running")
+        timer = threading.Timer(timeout_s + _EXIT_TIMEOUT_S, process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _receive(self, timeout_s: float) -> _Started | _Decoded | _Failed:
         connection = self._connection
@@ -286,3 +310,5 @@ def _answer(host: RecognizerHost, request: _Decode) -> _Decoded | _Failed:
         return _Decoded(host.decode([_from_wire(job) for job in request.jobs], request.forget))
     except RecognitionError as error:
         return _Failed(str(error))
+    except Exception as error:  # an engine's bug must not take the worker from everybody
+        return _Failed(f"the engine raised {type(error).__name__}")

@@ -49,6 +49,7 @@ class Priority(IntEnum):
     FINAL = 0
     PREFLIGHT = 1
     INTERIM = 2
+    RECORDING = 3  # anything of a recording, for which nobody waits in a conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ class DecodeStream:
 
         Returns:
             A future; cancelling it takes the request back if it has not started. It fails with
-            `RecognitionError` (the engine), `WorkerError` (it brought down several workers) or
-            `ClosedError`.
+            `RecognitionError` (the engine failed, or brought down several workers), `WorkerError`
+            (no worker is left) or `ClosedError`.
         """
         return self._scheduler._submit(self, priority, final, length)
 
@@ -153,6 +154,7 @@ class Scheduler:
         self._last_turn: dict[str, int] = {}  # of each caller that has a stream
         self._streams: dict[int, DecodeStream] = {}
         self._interim_s = 0.0
+        self._dead: set[int] = set()  # workers that do not start again, at the moment
         self._is_closed = False
         self._threads: list[threading.Thread] = []
 
@@ -167,6 +169,11 @@ class Scheduler:
     def waiting(self) -> int:
         """Requests that no worker has taken yet."""
         return len(self._waiting)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether any worker can be hoped to decode."""
+        return len(self._dead) < len(self._workers)
 
     @property
     def interim_interval_s(self) -> float:
@@ -251,6 +258,9 @@ class Scheduler:
         with self._changed:
             if self._is_closed or stream.id not in self._streams:
                 future.set_exception(ClosedError("the scheduler or the stream is closed"))
+                return future
+            if not self.is_alive:
+                future.set_exception(WorkerError("no worker of this model is running"))
                 return future
             self._waiting.append(
                 _Request(stream, priority, final, length, future, next(self._order))
@@ -405,12 +415,13 @@ class Scheduler:
         if self._is_closed or request.stream.id not in self._streams:
             return ClosedError("closed while its worker died")
         if request.attempts >= MAX_ATTEMPTS:
-            return WorkerError("the decode brought down several workers")
+            return RecognitionError("the decode brought down several workers")
         return None
 
     def _restart(self, index: int) -> bool:
         """Start the worker again, however often it takes; False once the scheduler is closed."""
-        for delay_s in itertools.chain(_RESTART_DELAYS_S, itertools.repeat(_RESTART_DELAYS_S[-1])):
+        delays_s = itertools.chain(_RESTART_DELAYS_S, itertools.repeat(_RESTART_DELAYS_S[-1]))
+        for attempt, delay_s in enumerate(delays_s, start=1):
             with self._changed:
                 if self._changed.wait_for(lambda: self._is_closed, timeout=delay_s):
                     return False
@@ -422,9 +433,23 @@ class Scheduler:
                     "worker does not start",
                     extra={"model": self.model, "error": type(error).__name__},
                 )
+                if attempt >= len(_RESTART_DELAYS_S):
+                    self._bury(index)
             else:
+                with self._changed:
+                    self._dead.discard(index)
                 return True
         raise AssertionError("unreachable: the delays never end")
+
+    def _bury(self, index: int) -> None:
+        """Note that a worker does not start; with the last one gone, nobody may wait any longer."""
+        with self._changed:
+            self._dead.add(index)
+            if self.is_alive:
+                return
+            waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            _fail(request, WorkerError("no worker of this model is running"))
 
 
 def _fail(request: _Request, error: HarkError) -> None:

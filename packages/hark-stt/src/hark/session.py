@@ -37,6 +37,7 @@ from hark.errors import (
     LanguageNotSupportedError,
     ModelNotFoundError,
     OptionNotSupportedError,
+    RecognitionError,
     SettingsError,
 )
 from hark.outbox import Outbox
@@ -44,6 +45,7 @@ from hark.recognizer import Hypothesis, RecognitionOptions
 from hark.scheduler import Decoded, DecodeStream, Priority, Scheduler
 from hark.vad import SileroDetector, SpeechDetector
 from hark_protocol import (
+    MAX_POSITION,
     Audio,
     Capabilities,
     ClientMessage,
@@ -128,6 +130,7 @@ class _Utterance:
     interim: Future[Decoded] | None = None
     pause: _Pause | None = None
     ended: SpeechEnded | None = None
+    final: Future[Decoded] | None = None  # the decode that decides, once the utterance has ended
     held: list[ServerMessage] = field(default_factory=list)
     is_done: bool = False
 
@@ -158,6 +161,7 @@ class Session:
         models: Models,
         limits: SessionLimits = SessionLimits(),
         *,
+        is_live: bool = True,
         detector: Callable[[], SpeechDetector] = SileroDetector,
     ) -> None:
         """Wait for the first config.
@@ -165,11 +169,14 @@ class Session:
         Args:
             models: where the config's model is looked up.
             limits: announced to the client in `ready`.
+            is_live: whether somebody waits for each final, as in a conversation; recordings yield
+                to such sessions.
             detector: makes the voice activity detector.
         """
         self.id = uuid.uuid4().hex
         self._models = models
         self._limits = limits
+        self._is_live = is_live
         self._make_detector = detector
         self._outbox = Outbox()
         self._moved = asyncio.Event()  # set whenever there may be room again
@@ -340,6 +347,9 @@ class Session:
                 return
 
     async def _hear_piece(self, samples: PcmArray) -> None:
+        if self._received + len(samples) > MAX_POSITION:
+            self.fail(Error.from_code("invalid_audio", "the stream is past the last position"))
+            return
         limit = self._limits.max_session_s * self._sample_rate
         if limit and self._received + len(samples) - self._start_sample > limit:
             longest = f"a session may last {self._limits.max_session_s} s; go on in a new one"
@@ -449,10 +459,12 @@ class Session:
             utterance.interim.cancel()
         pause = utterance.pause
         if pause is None or pause.future is None or pause.end != event.end:
-            self._decode(utterance, Priority.FINAL, event.end)
-        elif pause.future.done():
-            self._finish(utterance, pause.future.result().hypothesis)
-        else:
+            utterance.final = self._decode(utterance, Priority.FINAL, event.end)
+            return
+        utterance.final = pause.future
+        if pause.future.done():
+            self._conclude(utterance, pause.future)
+        elif self._is_live:
             utterance.stream.hasten(pause.future, Priority.FINAL)
 
     # --- from hypotheses to messages
@@ -461,39 +473,55 @@ class Session:
         self, utterance: _Utterance, priority: Priority, end: int | None
     ) -> Future[Decoded]:
         future = utterance.stream.decode(
-            priority,
+            priority if self._is_live else Priority.RECORDING,
             final=priority is not Priority.INTERIM,
             length=None if end is None else end - utterance.start,
         )
 
         def hand_over(done: Future[Decoded]) -> None:
             try:
-                self._loop.call_soon_threadsafe(self._take, utterance, priority, done)
+                self._loop.call_soon_threadsafe(self._take, utterance, done)
             except RuntimeError:
                 pass  # the event loop is closed, and the session with it
 
         future.add_done_callback(hand_over)
         return future
 
-    def _take(self, utterance: _Utterance, priority: Priority, future: Future[Decoded]) -> None:
+    def _take(self, utterance: _Utterance, future: Future[Decoded]) -> None:
         if future is utterance.interim:
             utterance.interim = None
         if future.cancelled() or self._outbox.is_finished or utterance.is_done:
             return
-        error = future.exception()
-        if error is not None:
+        try:
+            if utterance.ended is None:
+                self._tell_hypothesis(utterance, future)
+            elif future is utterance.final:
+                self._conclude(utterance, future)
+        except Exception as error:  # called by the event loop, which would only log it
+            logger.exception("session failed", extra={"session": self.id})
             self.fail(_to_message(error))
-            return
+
+    def _tell_hypothesis(self, utterance: _Utterance, future: Future[Decoded]) -> None:
+        if future.exception() is not None:
+            return  # what matters is the final, which fails for itself if it does
         hypothesis, end = future.result().hypothesis, utterance.start + future.result().length
-        if utterance.ended is not None:
-            if priority is not Priority.INTERIM and utterance.ended.end == end:
-                self._finish(utterance, hypothesis)
-        elif utterance.pause is not None:
+        if utterance.pause is not None:
             # An interim that comes only now would take the preflight back.
             if utterance.pause.future is future:
                 self._tell_preflight(utterance, end, hypothesis)
         elif end > utterance.told:  # or else it was overtaken on another worker
             self._tell_interim(utterance, end, hypothesis)
+
+    def _conclude(self, utterance: _Utterance, future: Future[Decoded]) -> None:
+        error = future.exception()
+        if error is None:
+            self._finish(utterance, future.result().hypothesis)
+        elif isinstance(error, RecognitionError) and self._is_live:
+            # The same audio would fail again wherever the client went with it.
+            logger.error("utterance not recognised", extra={"session": self.id})
+            self._finish(utterance, Hypothesis(""))
+        else:
+            self.fail(_to_message(error))
 
     def _tell_interim(self, utterance: _Utterance, end: int, hypothesis: Hypothesis) -> None:
         utterance.told = end

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hark.audio import SAMPLE_RATE, PcmArray
-from hark.errors import OptionNotSupportedError, RecognitionError
+from hark.errors import HarkError, OptionNotSupportedError, OverloadedError, RecognitionError
 from hark.session import Models, Session
 from hark_protocol import (
     PROTOCOL_VERSION,
@@ -96,6 +96,7 @@ async def transcribe(
         LanguageNotSupportedError: the model does not know the language.
         OptionNotSupportedError: the model has no word times, or takes no keyterms.
         RecognitionError: the engine failed.
+        OverloadedError: it cannot be done now, say because the models were closed meanwhile.
     """
     scheduler = models.select(model, language)
     _check_options(scheduler.model, scheduler.capabilities.words, words, "has no word times")
@@ -111,7 +112,7 @@ async def transcribe(
         keyterms=tuple(keyterms),
         endpointing=BATCH_ENDPOINTING,
     )
-    session = Session(models)
+    session = Session(models, is_live=False)
     feeding = asyncio.create_task(_feed(session, config, samples))
     try:
         transcription = await _collect(
@@ -152,7 +153,7 @@ async def _collect(
     finals: list[Final] = []
     async for message in session:
         if isinstance(message, Error):
-            raise RecognitionError(message.message)
+            raise _to_error(message)
         if isinstance(message, Ready):
             language = message.language
         elif isinstance(message, Final):
@@ -166,6 +167,12 @@ async def _collect(
         model=model,
         utterances=utterances,
     )
+
+
+def _to_error(message: Error) -> HarkError:
+    # What is internal may be the audio's fault, so nothing promises that it works later.
+    is_for_now = message.retryable and message.code != "internal"
+    return (OverloadedError if is_for_now else RecognitionError)(message.message)
 
 
 def _notify(

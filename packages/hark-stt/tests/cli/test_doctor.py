@@ -14,8 +14,8 @@ from hark.cli.diagnosis import RecognitionFacts
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_a_good_installation_recognises_speech(run_hark: Run, server: str) -> None:
-    done = run_hark("doctor", HARK_API_URL=server)
+def test_a_good_installation_recognises_speech(run_hark: Run, server: str, api_key: str) -> None:
+    done = run_hark("doctor", HARK_API_URL=server, HARK_API_KEY=api_key)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Hark can recognise speech here." in done.stdout
     assert "RTF 0." in done.stdout
@@ -73,6 +73,16 @@ def test_a_named_server_that_is_not_there_is_a_problem(url_of_nobody: str) -> No
     assert result.exit_code == 1
     assert f"PROBLEM: HARK_API_URL: no Hark server at {url_of_nobody}" in result.stdout
     assert "Hark can recognise speech here." not in result.stdout
+
+
+@pytest.mark.usefixtures("without_recognition")
+@pytest.mark.parametrize("key", ["", "wr0ng"])
+def test_a_server_that_does_not_take_the_key_is_a_problem(server: str, key: str) -> None:
+    variables = {"HARK_API_URL": server, "HARK_API_KEY": key}
+    result = CliRunner().invoke(app, ["doctor"], env=variables)
+    assert result.exit_code == 1
+    assert "PROBLEM: HARK_API_URL: the server wants a valid key: set HARK_API_KEY" in result.stdout
+    assert "wr0ng" not in result.output
 
 
 @pytest.mark.usefixtures("without_recognition")

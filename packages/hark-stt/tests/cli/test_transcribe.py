@@ -104,6 +104,19 @@ def test_word_times_that_the_model_does_not_have_are_refused(
     assert "has no word times" in result.stderr
 
 
+@BOTH_MODES
+def test_long_utterances_become_several_subtitles_where_the_model_has_word_times(
+    speech_file: Path, mode: list[str]
+) -> None:
+    def transcribed(format: str) -> str:
+        result = _transcribe("--model", "fake", "-f", format, *mode, speech_file)
+        assert (result.exit_code, result.stderr) == (0, "")
+        return result.stdout
+
+    cues = transcribed("srt").count(" --> ")
+    assert cues > len(json.loads(transcribed("json"))["utterances"])
+
+
 def test_an_unknown_model_is_reported_once(
     run_hark: Run, speech_file: Path, short_speech_file: Path
 ) -> None:

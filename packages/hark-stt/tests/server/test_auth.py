@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from hark.server.auth import ApiKeys, presented_key
+from hark.server.auth import ApiKeys, Authentication, presented_key
 from hark_protocol import Ready
 
 KEYS = ("first-key-of-two", "second-key-of-two")
@@ -141,3 +141,27 @@ def test_a_large_upload_without_a_key_hears_401_and_no_broken_pipe(guarded):
             urllib.request.urlopen(request, timeout=20)
         with refusal.value as response:
             assert response.code == 401
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "is_open"),
+    [
+        ("", "/healthz", True),
+        ("/stt", "/stt/healthz", True),
+        ("/stt", "/stt/static/page.js", True),
+        ("/stt", "/stt/v1/models", False),
+        ("", "/stt/healthz", False),
+    ],
+)
+async def test_what_is_open_stays_so_under_a_prefix(root_path, path, is_open):
+    reached = []
+
+    async def app(scope, receive, send):
+        reached.append(scope["path"])
+
+    async def send(message):
+        pass
+
+    scope = {"type": "http", "path": path, "root_path": root_path, "headers": []}
+    await Authentication(app, ApiKeys(KEYS))(scope, None, send)
+    assert reached == ([path] if is_open else [])

@@ -120,10 +120,11 @@ def test_sigterm_while_the_models_load_exits_soon(start):
     assert time.monotonic() - started < 10
 
 
-def test_a_model_that_is_not_there_ends_the_command_with_its_name(start):
+def test_a_model_that_is_not_there_is_named_before_anybody_connects(start):
     exit_code, log = start("--models", "nothing-of-the-kind", "--port", "0").finish()
-    assert exit_code == 1
-    assert "nothing-of-the-kind" in log.splitlines()[-1]
+    assert exit_code == 2
+    assert "--models (HARK_MODELS) has 'nothing-of-the-kind'" in log
+    assert "listening" not in log
     assert "Traceback" not in log
 
 

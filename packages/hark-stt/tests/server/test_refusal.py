@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from hark.errors import OverloadedError, RecognitionError
 from hark.server import refusal
 
 
@@ -29,3 +30,11 @@ async def test_where_a_websocket_cannot_be_denied_it_is_accepted_told_and_closed
     assert accept["type"] == "websocket.accept"
     assert json.loads(told["text"])["code"] == code
     assert (closed["type"], closed["code"]) == ("websocket.close", close_code)
+
+
+def test_what_may_work_later_gets_503_and_what_broke_500():
+    busy = refusal.from_error(OverloadedError("the models are closed")).response()
+    assert busy.status_code == 503
+    assert int(busy.headers["Retry-After"]) > 0
+    assert json.loads(busy.body)["retryable"] is True
+    assert refusal.from_error(RecognitionError("the engine failed")).status == 500

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from hark.errors import SettingsError
-from hark.server.settings import ServerSettings, is_loopback, read_api_keys
+from hark.server.settings import _MODEL_CHARACTERS, ServerSettings, is_loopback, read_api_keys
+from hark_protocol.messages import Name
 
 
 @pytest.mark.parametrize(
@@ -96,3 +98,22 @@ def test_a_file_without_keys_is_refused(tmp_path, content):
         file.write_bytes(content)
     with pytest.raises(SettingsError, match=r"--api-keys-file \(HARK_API_KEYS_FILE\)"):
         read_api_keys(file)
+
+
+def test_a_model_whose_name_clients_could_not_be_told_is_refused(tmp_path):
+    folder = tmp_path / ("x" * 150) / ("y" * 150)
+    folder.mkdir(parents=True)
+    with pytest.raises(SettingsError, match=r"--models \(HARK_MODELS\).*shorter path"):
+        ServerSettings(models=(str(folder),))
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert("x" * (_MODEL_CHARACTERS + 1), Name)
+    assert msgspec.convert("x" * _MODEL_CHARACTERS, Name)
+
+
+def test_a_model_that_is_not_here_is_refused_with_what_is_or_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARK_MODELS_DIR", str(tmp_path))
+    with pytest.raises(SettingsError, match=r"HARK_MODELS.*'none-such'.*: moonshine-tiny-en"):
+        ServerSettings(models=("none-such",))
+    with pytest.raises(SettingsError, match=r"HARK_MODELS.*hark models download whisper-small"):
+        ServerSettings(models=("whisper-small",))
+    assert ServerSettings(models=("fake", str(tmp_path))).models == ("fake", str(tmp_path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -179,8 +180,8 @@ async def test_an_upload_that_stops_gets_408(run_server, http):
         await is_over.wait()
 
     posting = asyncio.create_task(http.transcribe(server, stalling()))
-    await asyncio.to_thread(server.wait_until, lambda: server.service.transcription_count == 1)
-    await asyncio.to_thread(server.wait_until, lambda: server.service.transcription_count == 0)
+    await asyncio.to_thread(server.wait_until, lambda: server.service.file_count == 1)
+    await asyncio.to_thread(server.wait_until, lambda: server.service.file_count == 0)
     is_over.set()
     response = await asyncio.wait_for(posting, 20)
     assert response.status == 408
@@ -198,6 +199,56 @@ async def test_no_more_files_at_a_time_than_allowed(run_server, http, wav, gate)
     assert (await http.transcribe(server, wav)).status == 200
 
 
+@asynccontextmanager
+async def trickling_upload(server):
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    before = server.service.file_count
+    writer.write(b"POST /v1/transcribe HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nRIFF")
+    await asyncio.to_thread(server.wait_until, lambda: server.service.file_count > before)
+    try:
+        yield
+    finally:
+        writer.transport.abort()
+
+
+async def test_uploads_that_trickle_in_keep_no_place_from_others(run_server, http, wav):
+    server = run_server(max_transcriptions=1)
+    async with trickling_upload(server), trickling_upload(server):
+        assert (await http.transcribe(server, wav)).status == 200
+
+
+async def test_no_more_uploads_trickle_in_than_there_may(run_server, http, wav, monkeypatch):
+    monkeypatch.setattr("hark.server.service.FILES_PER_TRANSCRIPTION", 2)
+    server = run_server(max_transcriptions=1)
+    async with trickling_upload(server), trickling_upload(server):
+        assert (await http.transcribe(server, wav)).status == 503
+
+
+@pytest.mark.parametrize(("timeout_s", "status"), [(20, 200), (0.05, 503)])
+async def test_a_file_that_has_come_in_waits_for_a_place_but_not_for_ever(
+    run_server, http, wav, gate, monkeypatch, timeout_s, status
+):
+    monkeypatch.setattr("hark.server.service.PLACE_TIMEOUT_S", timeout_s)
+    server = run_server(max_transcriptions=1)
+    is_free = asyncio.Event()
+
+    async def late():
+        yield wav[:1000]
+        await is_free.wait()
+        yield wav[1000:]
+
+    second = asyncio.create_task(http.transcribe(server, late()))
+    await asyncio.to_thread(server.wait_until, lambda: server.service.file_count == 1)
+    first = asyncio.create_task(http.transcribe(server, wav))
+    await asyncio.to_thread(server.wait_until, lambda: server.service.transcription_count == 1)
+    is_free.set()
+    if status == 503:
+        assert (await second).status == 503
+    gate.set()
+    assert (await first).status == 200
+    assert (await second).status == status
+
+
 async def test_a_client_that_goes_away_gives_its_place_back(run_server, http, wav, gate):
     server = run_server(max_transcriptions=1)
     posting = asyncio.create_task(http.transcribe(server, wav))
@@ -211,9 +262,9 @@ async def test_a_client_that_goes_away_while_it_uploads_gives_its_place_back(run
     server = run_server(max_transcriptions=1)
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"POST /v1/transcribe HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nRIFF")
-    await asyncio.to_thread(server.wait_until, lambda: server.service.transcription_count == 1)
+    await asyncio.to_thread(server.wait_until, lambda: server.service.file_count == 1)
     writer.transport.abort()
-    await asyncio.to_thread(server.wait_until, lambda: server.service.transcription_count == 0)
+    await asyncio.to_thread(server.wait_until, lambda: server.service.file_count == 0)
 
 
 async def test_transcriptions_and_sessions_do_not_take_each_others_places(

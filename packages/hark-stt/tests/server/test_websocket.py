@@ -8,11 +8,15 @@ import random
 import socket
 
 import pytest
+from uvicorn.server import ServerState
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hark.audio import SAMPLE_RATE
 from hark.engines.pool import ModelPool
+from hark.server.serve import _uvicorn_config, _WebSocketProtocol
+from hark.server.service import Service
+from hark.server.settings import ServerSettings
 from hark_protocol import (
     Audio,
     Close,
@@ -348,3 +352,70 @@ async def test_options_can_change_in_mid_stream(server, open_client, recording):
         await client.send(Config(interim_results=True))
         messages = await converse(client, recording[: 4 * SAMPLE_RATE])
         assert any(isinstance(message, Interim) for message in messages)
+
+
+class Socket:
+    """What uvicorn's protocol asks of a transport."""
+
+    def __init__(self):
+        self.is_closed = False
+
+    def is_closing(self):
+        return self.is_closed
+
+    def close(self):
+        self.is_closed = True
+
+    def write(self, data):
+        pass
+
+    def resume_reading(self):
+        pass
+
+
+async def test_only_silence_counts_as_a_lost_client_and_not_audio_that_we_do_not_take():
+    settings = ServerSettings(ping_timeout_s=60)
+    service = Service(settings, ModelPool(["fake"], workers=1, kind="thread"))
+    protocol = _WebSocketProtocol(
+        _uvicorn_config(service, on_failure=lambda: None), ServerState(), {}
+    )
+    protocol.transport = transport = Socket()
+
+    # A pong is due, but lies behind a message that nobody has taken yet.
+    protocol.read_paused = True
+    protocol.queue.put_nowait({"type": "websocket.receive", "bytes": b""})
+    protocol.keepalive_timeout()
+    assert not transport.is_closed
+    # It is taken: the client gets the time to send what lies behind it.
+    await protocol.receive()
+    assert not protocol.read_paused
+    protocol.keepalive_timeout()
+    assert not transport.is_closed
+    # It has had the time and sent nothing.
+    protocol._alive_at -= 61
+    protocol.keepalive_timeout()
+    assert transport.is_closed
+    protocol.stop_keepalive()
+
+
+async def test_a_client_that_answers_no_ping_is_cut(run_server):
+    server = run_server(ping_interval_s=1, ping_timeout_s=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(
+        b"GET /ws/transcribe HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    assert b" 101 " in await reader.readline()
+    await asyncio.wait_for(reader.read(), 20)  # ends when the server closes
+    await asyncio.to_thread(server.wait_until, lambda: not server.service.session_count)
+    writer.close()
+
+
+async def test_a_refusal_leaves_no_error_in_the_log(run_server, open_client, caplog):
+    server = run_server(max_sessions=1)
+    async with open_client(server):
+        with pytest.raises(InvalidStatus):
+            async with open_client(server):
+                pass
+        await asyncio.to_thread(server.wait_until, lambda: server.connection_count == 1)
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []

@@ -88,6 +88,7 @@ class ServerFacts:
 
     Attributes:
         origin: None where the variable holds no URL.
+        is_ready: whether it serves us, with the key in HARK_API_KEY.
         answer_s: how long it took to say that it is ready.
         problem: why it is of no use, and what to do.
     """
@@ -211,7 +212,7 @@ async def _server(url: str | None) -> ServerFacts | None:
     if not url:
         return None
     try:
-        server = HarkServer(ServerAddress.parse(url))
+        server = HarkServer(ServerAddress.parse(url), os.environ.get("HARK_API_KEY") or None)
     except SettingsError as error:
         # Without the URL: it may hold credentials.
         return ServerFacts(None, False, None, f"HARK_API_URL: {error}")
@@ -220,6 +221,9 @@ async def _server(url: str | None) -> ServerFacts | None:
     try:
         await in_thread(server.check_ready)
     except ServerError as error:
-        problem = f"HARK_API_URL: {error}. Start it (hark serve), or correct or unset the variable"
+        problem = (
+            f"HARK_API_URL: {error}. If another server is meant, correct or unset the variable; "
+            "to start one: hark serve"
+        )
         return ServerFacts(origin, False, None, problem)
     return ServerFacts(origin, True, time.perf_counter() - begun, None)

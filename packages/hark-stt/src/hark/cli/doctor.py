@@ -26,7 +26,8 @@ def doctor(
     """Check what is installed, and whether it can recognise speech.
 
     Loads the default model, recognises a known recording, and asks the server named by HARK_API_URL
-    (if any) whether it is ready. If recognising is impossible, says what to do and exits with 1.
+    (if any) whether it is ready and takes the key in HARK_API_KEY. If recognising is impossible,
+    says what to do and exits with 1.
     """
     from hark.cli.diagnosis import diagnose
 
@@ -117,6 +118,6 @@ def _recognition(diagnosis: Diagnosis) -> Table:
         )
     else:
         table.add_row(
-            "server", Text(f"{server.origin or 'HARK_API_URL'} is not ready", style="red")
+            "server", Text(f"{server.origin or 'HARK_API_URL'} is of no use", style="red")
         )
     return table

@@ -74,15 +74,19 @@ async def transcribe_in_real_time(
         RecognitionError: the session ended with an error.
         HarkError: the connection is lost.
     """
+    deadline_s = len(samples) / SAMPLE_RATE + PATIENCE_S
+    collecting = asyncio.create_task(_collect(session, len(samples), listener))
     feeding = asyncio.create_task(_feed(session, config, samples, listener.on_progress))
     try:
-        deadline_s = len(samples) / SAMPLE_RATE + PATIENCE_S
-        return await asyncio.wait_for(_collect(session, len(samples), listener), deadline_s)
+        # Whichever breaks first is the reason.
+        transcription, _ = await asyncio.wait_for(asyncio.gather(collecting, feeding), deadline_s)
+        return transcription
     except asyncio.TimeoutError:
         raise RecognitionError(f"no answer for {PATIENCE_S:g} s after the last audio") from None
     finally:
+        collecting.cancel()
         feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)
+        await asyncio.gather(collecting, feeding, return_exceptions=True)
 
 
 async def _feed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import urllib.error
 import urllib.request
@@ -51,20 +52,19 @@ class HarkServer:
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
     def check_ready(self) -> None:
-        """Ask the server whether it is ready. Blocks.
+        """Ask the server whether it is ready, and ready to serve us. Blocks.
 
         Raises:
-            ServerError: it is not, or there is no answer.
+            ServerError: it is not, it does not take the key, or there is no answer.
         """
+        # Not /readyz, which is open to all and says nothing about the key.
+        request = urllib.request.Request(self.address.http("/v1/models"), headers=self._headers)
         try:
-            with urllib.request.urlopen(self.address.http("/readyz"), timeout=CONNECT_TIMEOUT_S):
+            with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S):
                 return
         except urllib.error.HTTPError as error:
             with error:
-                raise ServerError(
-                    f"the server at {self.address.origin} is not ready (HTTP status {error.code}); "
-                    "see its log"
-                ) from None
+                raise ServerError(_refusal(error.code, error.read(_REFUSAL_BYTES))) from None
         except (OSError, HTTPException) as error:
             raise self._unreachable(error) from None
 
@@ -125,13 +125,14 @@ class HarkServer:
         except InvalidStatus as error:
             response = error.response
             raise ServerError(_refusal(response.status_code, response.body or b"")) from None
-        except (OSError, InvalidHandshake) as error:
+        except (OSError, asyncio.TimeoutError, InvalidHandshake) as error:
             raise self._unreachable(error) from None
         return RemoteSession(websocket)
 
     def _unreachable(self, error: Exception) -> ServerError:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(reason, TimeoutError):
+        # In Python 3.10 the two are not the same, and the one of asyncio is no OSError.
+        if isinstance(reason, (TimeoutError, asyncio.TimeoutError)):
             detail = "it does not answer"
         elif isinstance(reason, OSError) and reason.errno:
             detail = os.strerror(reason.errno)

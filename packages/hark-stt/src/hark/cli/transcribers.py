@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -17,7 +17,7 @@ from hark.cli.realtime import Listener, StreamingSession, transcribe_in_real_tim
 from hark.cli.remote import HarkServer
 from hark.cores import usable_cores
 from hark.embedded import Embedded
-from hark.formats import Format, render
+from hark.formats import Format, render, wants_words
 from hark.transcription import transcribe
 from hark_protocol import PROTOCOL_VERSION, Config
 
@@ -159,7 +159,7 @@ async def open_transcriber(
         in_real_time: see `RealtimeTranscriber`.
 
     Raises:
-        HarkError: the model does not load.
+        HarkError: the model does not load, or does not know the language.
     """
     async with AsyncExitStack() as stack:
         if server is not None and in_real_time:
@@ -171,6 +171,8 @@ async def open_transcriber(
             embedded = Embedded.acquire(options.model, workers=workers)
             stack.callback(embedded.release)
             models = await embedded.pool()
+            able = models.select(None, options.language).capabilities
+            options = replace(options, words=wants_words(options.format, options.words, able))
             if in_real_time:
                 yield RealtimeTranscriber(embedded.open_session, options)
             else:

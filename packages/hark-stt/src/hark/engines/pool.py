@@ -10,9 +10,17 @@ from hark.engines.registry import DEFAULT_MODEL, load
 from hark.errors import LanguageNotSupportedError, ModelNotFoundError
 from hark.process_worker import ProcessWorker
 from hark.scheduler import Scheduler
+from hark.vad import silero_model
 from hark.worker import LocalWorker, Worker
 
 WorkerKind = Literal["process", "thread"]
+
+# Not `-m`: that would let a file in the folder where the user stands take a module's place.
+_WORKER_ARGUMENTS = (
+    "-c",
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "from hark.engines.worker_main import main; main()",
+)
 
 
 class ModelPool:
@@ -41,8 +49,8 @@ class ModelPool:
 
     @property
     def is_ready(self) -> bool:
-        """Whether all models are loaded and warm."""
-        return self._is_ready
+        """Whether all models are loaded and warm, and each has a worker that runs."""
+        return self._is_ready and all(s.is_alive for s in self.schedulers)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -62,6 +70,7 @@ class ModelPool:
             ClosedError: closed meanwhile.
         """
         try:
+            silero_model()  # shared by all sessions, none of which is to wait for it
             for scheduler in self._schedulers.values():
                 scheduler.start()
         except BaseException:
@@ -102,4 +111,4 @@ class ModelPool:
 def _worker(model: str, kind: WorkerKind) -> Worker:
     if kind == "thread":
         return LocalWorker(lambda: load(model))
-    return ProcessWorker(["-m", "hark.engines.worker_main", model])
+    return ProcessWorker([*_WORKER_ARGUMENTS, model])

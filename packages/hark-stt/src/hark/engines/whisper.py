@@ -242,7 +242,7 @@ class WhisperRecognizer:
             encoded=encoded,
             language=language,
             tokens=tuple(result.sequences_ids[0]),
-            confidence=math.exp(result.scores[0]),
+            confidence=min(1.0, math.exp(result.scores[0])),
             no_speech=result.no_speech_prob,
         )
 

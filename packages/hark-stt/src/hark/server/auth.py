@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
+from starlette._utils import get_route_path
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -63,7 +64,7 @@ class Authentication:
 def _is_open(scope: Scope) -> bool:
     if scope["type"] == "lifespan":
         return True
-    path: str = scope["path"]
+    path = get_route_path(scope)  # as the routes see it, wherever the application is mounted
     return path in OPEN_PATHS or path.startswith(STATIC_PATH)
 
 

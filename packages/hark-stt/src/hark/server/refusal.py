@@ -18,7 +18,6 @@ from hark.errors import (
     ModelNotFoundError,
     OptionNotSupportedError,
     OverloadedError,
-    WorkerError,
 )
 from hark_protocol import (
     CLOSE_POLICY,
@@ -79,7 +78,7 @@ def unauthorized() -> Refused:
 def loading() -> Refused:
     """The models are not ready yet."""
     message = "the models are still loading"
-    return Refused(503, Error.from_code("loading", message, retry_after_s=5))
+    return Refused(503, Error.from_code("loading", message, retry_after_s=1))
 
 
 def not_found() -> Refused:
@@ -134,6 +133,6 @@ def from_error(error: HarkError) -> Refused:
     for kind, status, code in _ANSWERS:
         if isinstance(error, kind):
             return Refused(status, Error.from_code(code, str(error)))
-    if isinstance(error, (OverloadedError, WorkerError)):
-        return Refused(503, Error.from_code("internal", "try again later", retry_after_s=2))
+    if isinstance(error, OverloadedError):
+        return Refused(503, Error.from_code("too_many_sessions", str(error), retry_after_s=2))
     return failed()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from hark.errors import SettingsError
@@ -21,6 +23,10 @@ logger = logging.getLogger("hark.server")
 
 BACKLOG = 2048
 """Connections that wait to be accepted; uvicorn's default."""
+
+HEAD_TIMEOUT_S = 10.0
+"""Longest time that a connection may take to send the head of a request, a WebSocket's handshake
+included."""
 
 UNSENT_TIMEOUT_S = 10
 """Longest time that what is still unsent at the end of a connection is kept for a client that does
@@ -121,8 +127,65 @@ class DrainingServer(uvicorn.Server):
         }
 
 
+class _HttpProtocol(H11Protocol):
+    """uvicorn's, but a connection whose request never gets here cannot stay for ever."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def on_response_complete(self) -> None:
+        self._await_head()
+        super().on_response_complete()
+
+    def _await_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._end_if_headless)
+
+    def _end_if_headless(self) -> None:
+        cycle: object = self.cycle  # None until the first request
+        is_answering = isinstance(cycle, RequestResponseCycle) and not cycle.response_complete
+        is_websocket = self.transport.get_protocol() is not self
+        if not is_answering and not is_websocket:
+            self.transport.abort()
+
+
 class _WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's, but a client that reads nothing cannot keep a finished connection for ever."""
+    """uvicorn's, with other ideas of when a client is gone, and able to refuse in silence.
+
+    - A client that reads nothing cannot keep a finished connection for ever.
+    - A client whose pong lies behind audio that is not taken yet is alive.
+    - A refusal with a response completes the handshake, and is no error for the log.
+    """
+
+    _alive_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        self._alive_at = self.loop.time()
+        super().data_received(data)
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        self._alive_at = self.loop.time()  # only now may more come in
+        return message
+
+    def keepalive_timeout(self) -> None:
+        assert self.ping_timeout is not None
+        silent_s = 0.0 if self.read_paused else self.loop.time() - self._alive_at
+        if silent_s >= self.ping_timeout:
+            super().keepalive_timeout()
+        else:
+            self.pong_timer = self.loop.call_later(
+                self.ping_timeout - silent_s, self.keepalive_timeout
+            )
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
 
     async def run_asgi(self) -> None:
         try:
@@ -140,6 +203,7 @@ def _uvicorn_config(service: Service, on_failure: Callable[[], None]) -> uvicorn
         log_level="warning",  # below, there are query strings and messages in uvicorn's lines
         access_log=False,  # ours has no query strings
         server_header=False,
+        http=_HttpProtocol,
         ws=_WebSocketProtocol,
         # Compression costs time on the event loop, and audio does not shrink.
         ws_per_message_deflate=False,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import anyio.to_thread
@@ -17,6 +17,13 @@ from hark.server.settings import SESSIONS_PER_WORKER, ServerSettings
 from hark.session import Session, SessionLimits
 
 logger = logging.getLogger("hark.server")
+
+FILES_PER_TRANSCRIPTION = 8
+"""Files admitted for each of `max_transcriptions`: most of them are still coming in, some slowly,
+and must not keep the places from those that are there."""
+
+PLACE_TIMEOUT_S = 30.0
+"""Longest time that a file which has come in waits for a place, in seconds."""
 
 LEAVE_TIMEOUT_S = 5.0
 """Longest time that work gets to end after it was told to, in seconds."""
@@ -46,7 +53,8 @@ class Service:
             idle_timeout_s=settings.idle_timeout_s,
         )
         self._sessions: set[Session] = set()
-        self._transcriptions: set[anyio.CancelScope] = set()
+        self._files: set[anyio.CancelScope] = set()
+        self._places = anyio.CapacityLimiter(settings.max_transcriptions)
         self._is_draining = False
         self._hurry = anyio.Event()
         self._left = anyio.Event()
@@ -62,9 +70,14 @@ class Service:
         return len(self._sessions)
 
     @property
+    def file_count(self) -> int:
+        """Files at the moment that come in, wait or are in work."""
+        return len(self._files)
+
+    @property
     def transcription_count(self) -> int:
-        """Uploaded files in work at the moment."""
-        return len(self._transcriptions)
+        """Files in work at the moment."""
+        return self._places.borrowed_tokens
 
     @property
     def status(self) -> str:
@@ -108,8 +121,8 @@ class Service:
             self._note_departure()
 
     @contextmanager
-    def admit_transcription(self) -> Iterator[None]:
-        """Take on a file for as long as the context lasts.
+    def admit_file(self) -> Iterator[None]:
+        """Let a file come in, and keep it for as long as the context lasts.
 
         The context is cancelled, quietly, when the grace period of `drain` is over.
 
@@ -117,16 +130,33 @@ class Service:
             Refused: not ready, draining, or full.
         """
         self.check_open()
-        limit = self.settings.max_transcriptions
-        if len(self._transcriptions) >= limit:
-            raise refusal.too_many("transcriptions", limit)
+        is_crowded = self.file_count >= FILES_PER_TRANSCRIPTION * self.settings.max_transcriptions
+        if is_crowded or not self._places.available_tokens:
+            raise self._too_many_transcriptions()
         with anyio.CancelScope() as scope:
-            self._transcriptions.add(scope)
+            self._files.add(scope)
             try:
                 yield
             finally:
-                self._transcriptions.discard(scope)
+                self._files.discard(scope)
                 self._note_departure()
+
+    @asynccontextmanager
+    async def transcription_place(self) -> AsyncIterator[None]:
+        """Wait until a file that has come in may be worked on; for as long as the context lasts.
+
+        Raises:
+            Refused: it may not for too long.
+        """
+        try:
+            with anyio.fail_after(PLACE_TIMEOUT_S):
+                await self._places.acquire()
+        except TimeoutError:
+            raise self._too_many_transcriptions() from None
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def drain(self) -> None:
         """Take in nobody any more, ask open sessions to move away, and end what is left.
@@ -166,8 +196,11 @@ class Service:
         if not self.models.is_ready:
             raise refusal.loading()
 
+    def _too_many_transcriptions(self) -> refusal.Refused:
+        return refusal.too_many("transcriptions", self.settings.max_transcriptions)
+
     def _note_departure(self) -> None:
-        if self._is_draining and not self._sessions and not self._transcriptions:
+        if self._is_draining and not self._sessions and not self._files:
             self._left.set()
 
     async def _wait_until_left_or_hurried(self) -> None:
@@ -185,13 +218,17 @@ class Service:
         logger.warning("the grace period is over", extra=self._work_fields())
         for session in self._sessions:
             session.fail(refusal.draining().error)
-        for scope in self._transcriptions:
+        for scope in self._files:
             scope.cancel()
         with anyio.move_on_after(LEAVE_TIMEOUT_S):
             await self._left.wait()
 
     def _work_fields(self) -> dict[str, int]:
-        return {"sessions": len(self._sessions), "transcriptions": len(self._transcriptions)}
+        return {
+            "sessions": self.session_count,
+            "files": self.file_count,
+            "transcriptions": self.transcription_count,
+        }
 
 
 def worker_count(settings: ServerSettings) -> int:

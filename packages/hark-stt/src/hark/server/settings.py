@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from hark.errors import SettingsError
+from hark.errors import ModelFileError, SettingsError
 from hark_protocol import DEFAULT_MAX_MESSAGE_BYTES, LEAST_MAX_MESSAGE_BYTES
 
 LogFormat = Literal["text", "json"]
@@ -17,6 +17,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 SESSIONS_PER_WORKER = 4
 """Sessions admitted for each worker when `max_sessions` is not set: a core carried as many with all
 finals on time when we measured the default model. Measure your own machine to set it higher."""
+
+_MODEL_CHARACTERS = 200  # as `hark_protocol.messages.Name`, in which `ready` names the model
 
 _DAY_S = 24 * 60 * 60
 
@@ -56,7 +58,7 @@ class ServerSettings:
         api_keys: keys of which a client must present one; empty for no authentication.
         allow_anonymous: lets anyone in although the server listens beyond this machine.
         max_sessions: most sessions at a time; None for `SESSIONS_PER_WORKER` for each worker.
-        max_transcriptions: most uploaded files in work at a time.
+        max_transcriptions: most uploaded files in work at a time; more may be coming in meanwhile.
         max_message_bytes: largest WebSocket message.
         max_file_bytes: largest uploaded file.
         max_file_s: longest uploaded audio, in seconds.
@@ -108,10 +110,21 @@ class ServerSettings:
                 raise _error(name, f"must be one of: {', '.join(choices)}")
         if not self.host:
             raise _error("host", "must not be empty")
-        if not all(self.models):
-            raise _error("models", "has an empty name in it")
+        self._check_models()
         self._check_keys()
         self._check_tls()
+
+    def _check_models(self) -> None:
+        if not all(self.models):
+            raise _error("models", "has an empty name in it")
+        for model in self.models:
+            if len(model) > _MODEL_CHARACTERS:
+                raise _error(
+                    "models",
+                    f"has a path of {len(model)} characters in it, but clients are told no more "
+                    f"than {_MODEL_CHARACTERS}; link to the folder from a shorter path",
+                )
+            _check_is_here(model)
 
     def _check_keys(self) -> None:
         for key in self.api_keys:
@@ -185,6 +198,24 @@ def _check_range(name: str, value: float | None, least: float, most: float | Non
         return  # NaN compares false, so it ends up below
     bounds = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
     raise _error(name, f"must be {bounds}, not {value:g}")
+
+
+def _check_is_here(model: str) -> None:
+    from hark.engines import catalogue  # not needed by `hark --help`
+
+    if model in catalogue.CATALOGUE:
+        if model not in catalogue.installed():
+            try:
+                catalogue.locate(model)
+            except ModelFileError as error:
+                raise _error("models", f"cannot be had: {error}") from None
+    elif not Path(model).is_dir():
+        here = [name for name in catalogue.installed() if catalogue.find(name).files]
+        raise _error(
+            "models",
+            f"has {model!r} in it, which is neither a folder nor a model that is here; "
+            f"available: {', '.join(here) or 'none'}",
+        )
 
 
 def _error(name: str, problem: str) -> SettingsError:

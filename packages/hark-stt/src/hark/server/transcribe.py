@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from hark.audio import read_audio
 from hark.errors import HarkError
-from hark.formats import MEDIA_TYPES, SUBTITLE_FORMATS, Format, render
+from hark.formats import MEDIA_TYPES, Format, render, wants_words
 from hark.server import refusal
+from hark.server.refusal import Refused
 from hark.server.service import Service
 from hark.server.upload import TranscribeOptions, receive_upload
 from hark.transcription import Transcription, transcribe
@@ -34,13 +35,13 @@ async def serve_transcription(service: Service, request: Request) -> Response:
     Raises:
         Refused: there is no room, or something is wrong with the request.
     """
-    with service.admit_transcription():
+    with service.admit_file():
         try:
             async with receive_upload(request, service.settings) as (file, options):
                 return await _answer_while_connected(request, service, file, options)
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-    raise refusal.draining()  # the place was taken back
+    raise refusal.draining()  # it was cancelled
 
 
 async def _answer_while_connected(
@@ -62,26 +63,31 @@ async def _answer_while_connected(
 
 
 async def _answer(service: Service, file: BinaryIO, options: TranscribeOptions) -> Response:
-    started = time.monotonic()
     try:
-        # Before decoding, so that nobody waits for an answer that is known.
+        # Before anything else, so that nobody waits for an answer that is known.
         able = service.models.select(options.model, options.language).capabilities
-        wants_words = options.words or (options.response_format in SUBTITLE_FORMATS and able.words)
-        samples = await _in_thread(
-            service, lambda: read_audio(file, max_s=service.settings.max_file_s)
-        )
-        transcription = await transcribe(
-            service.models,
-            samples,
-            model=options.model,
-            language=options.language,
-            words=wants_words,
-            keyterms=options.keyterms,
-        )
-    except HarkError as error:
-        refused = refusal.from_error(error)
+        words = wants_words(options.response_format, options.words, able)
+        async with service.transcription_place():
+            return await _transcribe(service, file, options, words=words)
+    except (HarkError, Refused) as error:
+        refused = error if isinstance(error, Refused) else refusal.from_error(error)
         logger.info("transcription refused", extra={"reason": refused.error.code})
         return refused.response()
+
+
+async def _transcribe(
+    service: Service, file: BinaryIO, options: TranscribeOptions, *, words: bool
+) -> Response:
+    started = time.monotonic()
+    samples = await _in_thread(service, lambda: read_audio(file, max_s=service.settings.max_file_s))
+    transcription = await transcribe(
+        service.models,
+        samples,
+        model=options.model,
+        language=options.language,
+        words=words,
+        keyterms=options.keyterms,
+    )
     logger.info(
         "transcription done",
         extra={

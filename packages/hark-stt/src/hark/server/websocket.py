@@ -32,6 +32,9 @@ from hark_protocol import (
 
 logger = logging.getLogger("hark.server")
 
+CONFIG_TIMEOUT_S = 10.0
+"""Longest time until the first config, in seconds: till then a client keeps a place for nothing."""
+
 GOODBYE_TIMEOUT_S = 1.0
 """Longest time that the last message and the close frame may take to leave, in seconds."""
 
@@ -111,13 +114,12 @@ class _Bridge:
     async def _read(self) -> None:
         """Hand messages to the session; ends when one is wrong or none comes for too long."""
         while True:
-            # After `close` the client has nothing more to say; it waits for us.
-            is_waiting = self._connection.is_closing
+            timeout_s = self._patience_s()
             try:
-                with anyio.fail_after(None if is_waiting else self._settings.idle_timeout_s):
+                with anyio.fail_after(timeout_s):
                     data = await self._receive()
             except TimeoutError:
-                message = f"no message for {self._settings.idle_timeout_s:g} s"
+                message = f"no message for {timeout_s:g} s"
                 self._session.fail(Error.from_code("idle_timeout", message))
                 return
             try:
@@ -126,6 +128,14 @@ class _Bridge:
                 self._session.fail(Error.from_code(error.code, str(error)))
                 return
             await self._session.receive(received)
+
+    def _patience_s(self) -> float | None:
+        """How long the next message may take to come; None for as long as it likes."""
+        if self._connection.is_closing:
+            return None  # the client has nothing more to say; it waits for us
+        idle_timeout_s = self._settings.idle_timeout_s
+        has_begun = self._session.model is not None
+        return idle_timeout_s if has_begun else min(CONFIG_TIMEOUT_S, idle_timeout_s)
 
     async def _receive(self) -> str | bytes:
         event = await self._websocket.receive()

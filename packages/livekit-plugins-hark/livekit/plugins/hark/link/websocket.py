@@ -172,10 +172,12 @@ class ServerBackend:
         if isinstance(cause, aiohttp.WSServerHandshakeError):
             retry_after = cause.headers.get("Retry-After") if cause.headers else None
             return errors.from_http_status(cause.status, retry_after=retry_after)
-        if isinstance(cause, (aiohttp.ClientConnectorCertificateError, ssl.SSLError)):
+        if isinstance(cause, (aiohttp.ClientConnectorCertificateError, ssl.CertificateError)):
             return APIConnectionError(
                 f"the TLS certificate of {name} is not trusted here", retryable=False
             )
+        if isinstance(cause, ssl.SSLError):  # aiohttp's own, too
+            return APIConnectionError(f"TLS with {name} failed; does the server speak it?")
         if isinstance(cause, aiohttp.ClientConnectorError):
             return APIConnectionError(
                 f"no Hark server reachable at {name} ({_reason(cause)}); is it running?"

@@ -1,0 +1,129 @@
+"""Calls in which something dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from rooms.call import Call
+from rooms.captions import assert_in_order
+from rooms.hark_server import HarkServer
+from rooms.livekit_server import LiveKitServer
+from rooms.recordings import EPOCH, TIMES, TWO_CITIES, TWO_CITIES_ONCE
+from rooms.words import assert_told_once, count_word_errors
+from rooms.workers import Worker
+
+pytestmark = [
+    pytest.mark.room,
+    pytest.mark.slow,
+    pytest.mark.faults,
+    pytest.mark.timeout(180),
+]
+
+StartWorker = Callable[..., Worker]
+Measured = Callable[[str], None]
+
+
+async def test_no_word_is_lost_or_told_twice_when_the_process_with_the_model_is_killed(
+    livekit: LiveKitServer, start_worker: StartWorker, measured: Measured
+) -> None:
+    agent = start_worker("captions_agent")
+    async with Call(livekit, agent=agent.name, callers=("ann",)) as call:
+        captions = call.captions
+        await call.caller.is_heard()
+        speech = call.caller.microphone.start_saying(TWO_CITIES)
+        await captions.until(lambda: any("worst" in c.text for c in captions.all), timeout_s=30)
+        for process in _model_processes(agent):
+            process.kill()
+        await asyncio.wait_for(speech.is_over.wait(), 30)
+        await captions.until(lambda: "incredul" in captions.text("ann"), timeout_s=20)
+    assert_in_order(captions.of("ann"))
+    assert_told_once(TWO_CITIES_ONCE, captions.text("ann"))
+    errors = count_word_errors(TWO_CITIES.text, captions.text("ann"))
+    assert errors.rate <= 0.1, captions.text("ann")
+    latency_s = captions.finals("ann")[-1].at - speech.last_speech_at
+    measured(f"WER {errors.rate:.1%}, last final {latency_s:.2f} s after the last speech")
+
+
+async def test_a_call_that_begins_before_the_server_is_there_loses_nothing(
+    livekit: LiveKitServer, start_worker: StartWorker, hark_server: HarkServer, measured: Measured
+) -> None:
+    hark_server.kill()
+    agent = start_worker("captions_agent", HARK_API_URL=hark_server.url)
+    async with Call(livekit, agent=agent.name, callers=("ann",)) as call:
+        captions = call.captions
+        await call.caller.is_heard()
+        speech = await call.caller.microphone.say(TWO_CITIES)
+        assert not captions.all
+        hark_server.start()
+        await captions.until(lambda: "incredul" in captions.text("ann"), timeout_s=30)
+    assert_in_order(captions.of("ann"))
+    assert_told_once(TWO_CITIES_ONCE, captions.text("ann"))
+    errors = count_word_errors(TWO_CITIES.text, captions.text("ann"))
+    assert errors.rate <= 0.1, captions.text("ann")
+    latency_s = captions.finals("ann")[-1].at - speech.last_speech_at
+    measured(f"WER {errors.rate:.1%}, last final {latency_s:.2f} s after the last speech")
+
+
+async def test_the_fallback_agent_goes_on_by_itself_when_the_server_is_gone(
+    livekit: LiveKitServer, start_worker: StartWorker, hark_server: HarkServer, measured: Measured
+) -> None:
+    agent = start_worker("fallback_agent", HARK_API_URL=hark_server.url)
+    # LiveKit's FallbackAdapter says so of audio that comes while it switches.
+    agent.known_errors.append("error happened in forwarding input")
+    async with Call(livekit, agent=agent.name, callers=("ann",)) as call:
+        ann, captions = call.caller, call.captions
+        await ann.until_agent_is("listening")
+        await ann.microphone.say(TIMES)
+        await ann.until_agent_is("speaking", timeout_s=10)
+        assert hark_server.output.count("session started") == 1
+        hark_server.kill()
+        await ann.until_agent_is("listening", timeout_s=20)
+
+        second = await ann.microphone.say(EPOCH)
+        await captions.until(lambda: len(captions.finals("ann")) == 2, timeout_s=10)
+        await ann.until_agent_is("speaking", timeout_s=10)
+    said = [caption.text for caption in captions.finals("ann")]
+    assert count_word_errors(TIMES.text, said[0]).rate <= 0.1
+    assert count_word_errors(EPOCH.text, said[1]).rate <= 0.2
+    latency_s = captions.finals("ann")[-1].at - second.last_speech_at
+    measured(f"final read {latency_s:.2f} s after the last speech, without the server")
+
+
+async def test_a_caller_who_leaves_in_the_middle_of_a_sentence_ends_the_call_and_no_other(
+    livekit: LiveKitServer, start_worker: StartWorker, hark_server: HarkServer
+) -> None:
+    agent = start_worker("voice_agent", HARK_API_URL=hark_server.url)
+    async with (
+        Call(livekit, agent=agent.name, callers=("ann",)) as with_ann,
+        Call(livekit, agent=agent.name, callers=("bob",)) as with_bob,
+    ):
+        ann, bob = with_ann.caller, with_bob.caller
+        await asyncio.gather(ann.until_agent_is("listening"), bob.until_agent_is("listening"))
+        ann.microphone.start_saying(TWO_CITIES)
+        bobs = bob.microphone.start_saying(TIMES)
+        captions = with_ann.captions
+        await captions.until(lambda: any("worst" in c.text for c in captions.all), timeout_s=15)
+        await ann.leave()
+
+        await asyncio.wait_for(bobs.is_over.wait(), 20)
+        await bob.until_agent_is("speaking", timeout_s=10)
+        heard = with_bob.captions
+        await heard.until(lambda: bool(heard.finals("bob")), timeout_s=5)
+        assert count_word_errors(TIMES.text, heard.text("bob")).rate <= 0.1
+    await asyncio.to_thread(hark_server.wait_for, "session ended", count=2, timeout_s=10)
+    assert "worst" not in hark_server.output
+
+
+def _model_processes(worker: Worker) -> list[psutil.Process]:
+    """Hark's processes below a worker and its jobs."""
+    found = [
+        process
+        for process in psutil.Process(worker.program.pid).children(recursive=True)
+        if "hark.engines.worker_main" in " ".join(process.cmdline())
+    ]
+    assert found
+    return found
