@@ -11,8 +11,8 @@ LIVEKIT_SERVER := .cache/bin/livekit-server
 LIVEKIT_SERVER_VERSION := v1.13.5
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-browser test-faults test-room livekit-server check format lock test-livekit2 bench-wer \
-  bench-noise clean
+.PHONY: help venv demo test test-browser test-faults test-soak test-room livekit-server check format lock \
+  test-livekit2 bench-faults bench-wer bench-noise clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,10 @@ test-browser: venv ## run the tests of the captions page (need Chromium)
 	@trap 'echo "make test-browser took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 test-faults: venv ## run all tests that break connections, servers and workers; takes minutes
-	@trap 'echo "make test-faults took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+	@trap 'echo "make test-faults took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/faults -m 'not soak' $(PYTEST_ARGS)
+
+test-soak: venv ## kill two servers in turn for five minutes under one stream
+	@trap 'echo "make test-soak took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/faults -m soak $(PYTEST_ARGS)
 
 test-room: venv ## run the tests in real rooms, the slow ones too
 	@trap 'echo "make test-room took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/room $(PYTEST_ARGS)
@@ -56,6 +59,9 @@ test-livekit2: $(VENV_LIVEKIT2)/.complete ## run the plugin's and the common tes
 
 bench-wer: venv ## word error rates on the recordings in HARK_SPEECH_DIR (minutes; BENCH_ARGS=...)
 	@$(BIN)/python benchmarks/wer.py $(BENCH_ARGS)
+
+bench-faults: venv ## what faults do to Hark and to four cloud plugins, as a table (90 s)
+	@$(BIN)/python benchmarks/faults.py
 
 bench-noise: venv ## how often words are heard in its noise and music
 	@$(BIN)/python benchmarks/hallucination.py $(BENCH_ARGS)

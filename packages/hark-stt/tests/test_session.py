@@ -771,6 +771,24 @@ async def test_a_refused_config_changes_nothing(connect: Connect, pool: ModelPoo
     assert client.session._ear.endpointer.options == before
 
 
+async def test_a_bug_is_an_internal_error_and_shows_in_the_log(
+    fake_pool: ModelPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def push(self, samples: PcmArray) -> Any:
+            raise ZeroDivisionError
+
+        def reset(self) -> None:
+            pass
+
+    answers = await _answers(fake_pool, FIRST, Audio(bytes(32_000)), detector=Broken)
+    assert isinstance(answers[-1], Error)
+    assert (answers[-1].code, answers[-1].retryable) == ("internal", True)
+    (record,) = (record for record in caplog.records if record.message == "session failed")
+    assert record.error == "ZeroDivisionError"
+    assert "in push" in record.trace
+
+
 async def test_after_an_error_everything_is_ignored(fake_pool: ModelPool) -> None:
     answers = await _answers(fake_pool, Flush(1), FIRST, Audio(bytes(32_000)), Close())
     assert len(answers) == 1
@@ -848,7 +866,7 @@ async def test_without_workers_the_session_ends_so_that_it_moves(
     await client.say(np.concatenate([_sound(1), _silence(1)]))
     await client.until_over()
     scheduler.close()
-    assert (client.error.code, client.error.retryable) == ("internal", True)
+    assert (client.error.code, client.error.retryable) == ("loading", True)
     assert client.of(Final) == []
     assert client.finalized == 0
 

@@ -24,6 +24,7 @@ from hark.scheduler import Scheduler
 from hark.session import Session
 from hark.transcription import Transcription, transcribe
 from hark.worker import LocalWorker
+from hark_protocol import ClientMessage
 
 
 @pytest.fixture(scope="module")
@@ -174,10 +175,10 @@ async def test_an_error_in_the_progress_report_ends_the_transcription(
 async def test_an_error_while_feeding_does_not_hang(
     fake_pool: ModelPool, speech: PcmArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(self: Session, samples: PcmArray) -> None:
+    async def fail(self: Session, message: ClientMessage) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Session, "_hear", fail)
+    monkeypatch.setattr(Session, "receive", fail)
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(transcribe(fake_pool, speech), 20)
 

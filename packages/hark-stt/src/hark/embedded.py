@@ -59,6 +59,12 @@ def _load(pool: ModelPool, loading: Future[ModelPool]) -> None:
         loading.set_result(pool)
 
 
+def _see(loading: asyncio.Future[ModelPool]) -> None:
+    """Look at how it ended, or asyncio complains of a failure that nobody waits for any more."""
+    if not loading.cancelled():
+        loading.exception()
+
+
 _shared: dict[_Key, _Shared] = {}
 _lock = threading.Lock()
 
@@ -100,7 +106,9 @@ class Embedded:
             HarkError: they do not load.
             ClosedError: this share was released.
         """
-        return await asyncio.shield(asyncio.wrap_future(self._held().load()))
+        loading = asyncio.wrap_future(self._held().load())
+        loading.add_done_callback(_see)
+        return await asyncio.shield(loading)
 
     async def open_session(self) -> Session:
         """Open a stream, once the model is loaded. Safe to cancel.

@@ -66,7 +66,7 @@ class EndpointingOptions:
 
     silence_ms: int = 600
     threshold: float = 0.5
-    min_speech_ms: int = 96
+    min_speech_ms: int = 160
     max_utterance_ms: int = 20_000
 
     def __post_init__(self) -> None:

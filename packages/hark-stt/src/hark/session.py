@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -39,6 +40,7 @@ from hark.errors import (
     OptionNotSupportedError,
     RecognitionError,
     SettingsError,
+    WorkerError,
 )
 from hark.outbox import Outbox
 from hark.recognizer import Hypothesis, RecognitionOptions
@@ -218,6 +220,8 @@ class Session:
             await self._dispatch(message)
         except HarkError as error:
             self.fail(_to_message(error))
+        except Exception as error:  # a bug must not look like anything but an end of the session
+            self._break(error)
 
     async def __aiter__(self) -> AsyncIterator[ServerMessage]:
         """The messages for the client; ends after `closed` or `error`."""
@@ -229,6 +233,15 @@ class Session:
         """End the session with this message: no finals come after it."""
         self._outbox.put(error)
         self._shut()
+
+    def _break(self, error: Exception) -> None:
+        # Without the exception's text, which may hold speech.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        logger.error(
+            "session failed",
+            extra={"session": self.id, "error": type(error).__name__, "trace": trace},
+        )
+        self.fail(_to_message(error))
 
     def drain(self) -> None:
         """Ask the client to move elsewhere at its next utterance boundary. Idempotent."""
@@ -498,8 +511,7 @@ class Session:
             elif future is utterance.final:
                 self._conclude(utterance, future)
         except Exception as error:  # called by the event loop, which would only log it
-            logger.exception("session failed", extra={"session": self.id})
-            self.fail(_to_message(error))
+            self._break(error)
 
     def _tell_hypothesis(self, utterance: _Utterance, future: Future[Decoded]) -> None:
         if future.exception() is not None:
@@ -652,6 +664,7 @@ _CODES: Sequence[tuple[type[BaseException], ErrorCode]] = (
     (SettingsError, "invalid_message"),
     (AudioError, "invalid_audio"),
     (ClosedError, "draining"),
+    (WorkerError, "loading"),  # again, that is
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -31,6 +32,16 @@ def _environment(variables: dict[str, str]) -> dict[str, str]:
 
 def _command(arguments: tuple[object, ...]) -> list[str]:
     return [sys.executable, "-m", "hark", *map(str, arguments)]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command run in this process sets the levels of Hark's loggers, which others' tests read."""
+    loggers = [logging.getLogger(name) for name in ("hark", "livekit.plugins.hark")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""What breaks connections and servers, and how what was heard all the same is judged."""

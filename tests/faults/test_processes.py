@@ -1,0 +1,210 @@
+"""Servers and workers that are killed, stopped, hung or restarted under live streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import psutil
+import pytest
+from breaking.proxy import FaultProxy
+from breaking.server import HarkServer
+from breaking.streams import Damage, hear_at_pace, hear_undisturbed
+from hearing.recordings import Pcm, a_minute, beckett, frames
+from hearing.transcripts import hear, texts, until
+from livekit.agents import Agent, AgentSession, CloseEvent, UserInputTranscribedEvent
+from livekit.agents.stt import SpeechEvent
+from livekit.agents.voice.io import AudioInput
+
+from livekit import rtc
+from livekit.plugins import hark
+
+pytestmark = pytest.mark.faults
+
+Report = Callable[[str], None]
+StartServer = Callable[..., HarkServer]
+
+
+@pytest.fixture(scope="module")
+def expected(server: HarkServer) -> list[SpeechEvent]:
+    return asyncio.run(hear_undisturbed(server.url, beckett()))
+
+
+def check(expected: list[SpeechEvent], events: list[SpeechEvent]) -> None:
+    damage = Damage()
+    damage.note(expected, events, "it")
+    damage.check()
+
+
+# --- worker processes
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children() if "worker_main" in " ".join(child.cmdline())]
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_its_jobs_are_redone(
+    start_server: StartServer, expected: list[SpeechEvent]
+) -> None:
+    server = start_server(workers=1)
+    before = server.workers
+
+    def kill() -> None:
+        for worker in server.workers:
+            worker.kill()
+
+    async with hark.STT(api_url=server.url) as stt:
+        check(expected, await hear_at_pace(stt, beckett(), at=[(1.0, kill), (6.0, kill)], speed=2))
+    await until(lambda: len(server.workers) == 1)
+    assert server.workers != before
+
+
+@pytest.mark.slow
+async def test_a_worker_that_is_killed_is_replaced_in_the_agents_process_too(
+    expected: list[SpeechEvent],
+) -> None:
+    def kill() -> None:
+        for worker in workers_of(psutil.Process()):
+            worker.kill()
+
+    async with hark.STT() as stt:
+        stream = stt.stream()  # keeps the recogniser loaded
+        await hear(stt.stream(), frames(beckett()[:16_000]))
+        assert workers_of(psutil.Process())
+        check(expected, await hear_at_pace(stt, beckett(), at=[(1.0, kill), (6.0, kill)], speed=2))
+        await stream.aclose()
+    await until(lambda: not workers_of(psutil.Process()))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_a_worker_that_hangs_is_replaced_and_its_jobs_are_redone(
+    start_server: StartServer, expected: list[SpeechEvent], report: Report
+) -> None:
+    server = start_server(workers=1)
+    (hung,) = server.workers
+    async with hark.STT(api_url=server.url) as stt:
+        began = asyncio.get_running_loop().time()
+        check(expected, await hear_at_pace(stt, beckett(), at=[(1.0, hung.suspend)], speed=2))
+        report(f"hung worker: all finals {asyncio.get_running_loop().time() - began:.0f} s later")
+    assert not hung.is_running() or hung.status() == psutil.STATUS_ZOMBIE
+
+
+# --- servers
+
+
+@pytest.mark.slow
+async def test_a_server_that_is_killed_and_restarted_costs_no_word(
+    start_server: StartServer, expected: list[SpeechEvent]
+) -> None:
+    server = start_server(workers=1)
+
+    def restart() -> None:
+        server.kill()
+        server.start()
+
+    async with hark.STT(api_url=server.url) as stt:
+        check(expected, await hear_at_pace(stt, beckett(), at=[(2.5, restart)]))
+
+
+class Microphone(AudioInput):
+    """Gives a recording in real time, and then silence."""
+
+    def __init__(self, samples: Pcm) -> None:
+        super().__init__(label="recording")
+        self._frames = iter(frames(samples))
+        self._silence = rtc.AudioFrame.create(16_000, 1, 320)
+        self._due: float | None = None
+
+    async def __anext__(self) -> rtc.AudioFrame:
+        now = asyncio.get_running_loop().time()
+        self._due = now if self._due is None else self._due + 0.02
+        await asyncio.sleep(self._due - now)
+        return next(self._frames, self._silence)
+
+
+@pytest.fixture
+def two_servers(start_server: StartServer) -> tuple[HarkServer, HarkServer]:
+    settings = ("--grace-period-s=5",)
+    return start_server(settings=settings), start_server(settings=settings)
+
+
+@pytest.mark.slow
+async def test_a_rolling_restart_under_an_agent_session_closes_nothing_and_loses_no_turn(
+    two_servers: tuple[HarkServer, HarkServer], expected: list[SpeechEvent], report: Report
+) -> None:
+    heard: list[str] = []
+    closed: list[CloseEvent] = []
+
+    def note(event: UserInputTranscribedEvent) -> None:
+        if event.is_final:
+            heard.append(event.transcript)
+
+    async with (
+        FaultProxy(*(server.port for server in two_servers)) as proxy,
+        hark.STT(api_url=proxy.url) as stt,
+    ):
+        session: AgentSession[None] = AgentSession(
+            stt=stt, vad=None, turn_handling={"turn_detection": "stt"}
+        )
+        session.on("user_input_transcribed", note)
+        session.on("close", closed.append)
+        session.input.audio = Microphone(beckett())
+        await session.start(Agent(instructions="Listen."))
+        for number, server in enumerate(two_servers):
+            await until(lambda n=number: len(heard) > n)
+            server.terminate()
+            await until(lambda s=server: s.has_ended)
+            server.start()
+            await asyncio.to_thread(server.wait_until_ready)
+        await until(lambda: len(heard) >= len(texts(expected)))
+        assert closed == []
+        await asyncio.wait_for(session.aclose(), 10)
+    report(f"rolling restart: {len(proxy.connected_at)} connects, {len(heard)} turns, no close")
+    assert heard == texts(expected)
+    assert [event.error for event in closed] == [None]
+
+
+# --- two servers, killed in turn
+
+
+class Rolling:
+    """Kills two servers in turn, and starts them again."""
+
+    def __init__(self, servers: tuple[HarkServer, HarkServer], every_s: float) -> None:
+        self.kills = 0
+        self._servers = servers
+        self._every_s = every_s
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s)
+            server = self._servers[self.kills % 2]
+            server.kill()
+            self.kills += 1
+            server.start()
+
+
+@pytest.mark.soak
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_two_servers_killed_in_turn_under_a_session_of_five_minutes_lose_nothing(
+    server: HarkServer, start_server: StartServer, report: Report
+) -> None:
+    recording = np.tile(a_minute(), 5)
+    expected = await hear_undisturbed(server.url, recording)
+    servers = (start_server(), start_server())
+    rolling = Rolling(servers, every_s=10.0)
+    async with FaultProxy(*(each.port for each in servers)) as proxy:
+        task = asyncio.create_task(rolling.run())
+        try:
+            async with hark.STT(api_url=proxy.url) as stt:
+                events = await hear_at_pace(stt, recording)
+        finally:
+            task.cancel()
+    damage = Damage()
+    damage.note(expected, events, "five minutes")
+    report(f"five minutes, {rolling.kills} kills, {len(proxy.connected_at)} connects: {damage}")
+    damage.check()
+    assert rolling.kills >= 29
