@@ -41,7 +41,14 @@ def check(expected: list[SpeechEvent], events: list[SpeechEvent]) -> None:
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    return [child for child in process.children() if "worker_main" in " ".join(child.cmdline())]
+    found = []
+    for child in process.children():
+        try:
+            if "worker_main" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            pass  # it is just about to end
+    return found
 
 
 async def test_a_worker_that_is_killed_is_replaced_and_its_jobs_are_redone(

@@ -85,7 +85,7 @@ async def test_what_is_not_speech_has_no_text(
 async def test_what_is_taken_for_speech_but_is_not_has_no_text(
     embedded: hark.STT, noise: Callable[[np.random.Generator], Wave], peak_db: float
 ) -> None:
-    embedded.update_options(vad_threshold=0.05)  # the least there is
+    embedded.update_options(vad_threshold=0.05, min_speech_ms=0)  # the least there is
     samples = at_level(noise(np.random.default_rng(1)), peak_db)
     events = await hear(embedded.stream(), frames(samples))
     assert of_kind(events, START)

@@ -41,8 +41,8 @@ the text of the pause is the text of the final if no more speech comes.
 Lead, tail and endpointing silence were chosen together, by the WER of LibriSpeech test-clean and
 test-other streamed through the default model, against utterances decoded whole."""
 
-LONG_SILENCE = 64_000
-"""Samples (4 s) without an utterance after which the stream is heard afresh, so that a client which
+LONG_SILENCE = 240_000
+"""Samples (15 s) without an utterance after which the stream is heard afresh, so that a client that
 may have to resume it need not keep more."""
 
 WARM_UP = 16_000

@@ -449,7 +449,7 @@ class Session:
         assert self._scheduler is not None
         pause = utterance.pause
         if pause is not None:
-            if pause.future is None:
+            if pause.future is None and self._is_live:
                 pause.future = self._decode(utterance, Priority.PREFLIGHT, pause.end)
             return
         if not self._wants_interims or utterance.interim is not None:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from types import FrameType
 
+import h11
 import uvicorn
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -140,16 +141,26 @@ class _HttpProtocol(H11Protocol):
         self._await_head()
         super().on_response_complete()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stop_awaiting_head()
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_awaiting_head()
+        super().connection_lost(exc)
+
     def _await_head(self) -> None:
+        self._stop_awaiting_head()
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._end_if_headless)
+
+    def _stop_awaiting_head(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._end_if_headless)
 
     def _end_if_headless(self) -> None:
         cycle: object = self.cycle  # None until the first request
         is_answering = isinstance(cycle, RequestResponseCycle) and not cycle.response_complete
-        is_websocket = self.transport.get_protocol() is not self
-        if not is_answering and not is_websocket:
+        if not is_answering:
             self.transport.abort()
 
 
