@@ -78,11 +78,14 @@ async def transcribe_in_real_time(
     collecting = asyncio.create_task(_collect(session, len(samples), listener))
     feeding = asyncio.create_task(_feed(session, config, samples, listener.on_progress))
     try:
-        # Whichever breaks first is the reason.
-        transcription, _ = await asyncio.wait_for(asyncio.gather(collecting, feeding), deadline_s)
-        return transcription
-    except asyncio.TimeoutError:
-        raise RecognitionError(f"no answer for {PATIENCE_S:g} s after the last audio") from None
+        done, pending = await asyncio.wait(
+            (collecting, feeding), timeout=deadline_s, return_when=asyncio.FIRST_EXCEPTION
+        )
+        for task in done:
+            task.result()  # whichever breaks first is the reason
+        if pending:
+            raise RecognitionError(f"no answer for {PATIENCE_S:g} s after the last audio")
+        return collecting.result()
     finally:
         collecting.cancel()
         feeding.cancel()

@@ -7,8 +7,8 @@ import logging
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
-import h11
 import uvicorn
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -141,7 +141,7 @@ class _HttpProtocol(H11Protocol):
         self._await_head()
         super().on_response_complete()
 
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+    def handle_websocket_upgrade(self, event: Any) -> None:
         self._stop_awaiting_head()
         super().handle_websocket_upgrade(event)
 
@@ -173,6 +173,7 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
     """
 
     _alive_at = 0.0
+    _unsent_timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         self._alive_at = self.loop.time()
@@ -202,7 +203,13 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
         try:
             await super().run_asgi()
         finally:
-            self.loop.call_later(UNSENT_TIMEOUT_S, self.transport.abort)
+            if not self.transport.is_closing() or self.transport.get_write_buffer_size():
+                self._unsent_timer = self.loop.call_later(UNSENT_TIMEOUT_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._unsent_timer is not None:
+            self._unsent_timer.cancel()  # it would keep all of this in memory
+        super().connection_lost(exc)
 
 
 def _uvicorn_config(service: Service, on_failure: Callable[[], None]) -> uvicorn.Config:
