@@ -148,7 +148,7 @@ async def test_a_spent_budget_is_one_clear_error_and_the_fallback_takes_over(
         adapter = FallbackAdapter([unreachable, reachable])
         async with adapter.stream() as falling_back:
             listener = Listener(falling_back)
-            await tell(falling_back, beckett())
+            await tell(falling_back, beckett(), speed=3)
             events = await listener.end()
         await adapter.aclose()
     assert texts(expected)[-1] in texts(events)

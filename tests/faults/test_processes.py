@@ -13,12 +13,17 @@ from breaking.server import HarkServer
 from breaking.streams import Damage, hear_at_pace, hear_undisturbed
 from hearing.recordings import Pcm, a_minute, beckett, frames
 from hearing.transcripts import hear, texts, until
-from livekit.agents import Agent, AgentSession, CloseEvent, UserInputTranscribedEvent
+from livekit.agents import Agent, CloseEvent, UserInputTranscribedEvent
 from livekit.agents.stt import SpeechEvent
 from livekit.agents.voice.io import AudioInput
 
 from livekit import rtc
 from livekit.plugins import hark
+
+try:
+    from livekit.agents import LiveSession
+except ImportError:  # before LiveKit Agents 2
+    from livekit.agents import AgentSession as LiveSession
 
 pytestmark = pytest.mark.faults
 
@@ -152,7 +157,7 @@ async def test_a_rolling_restart_under_an_agent_session_closes_nothing_and_loses
         FaultProxy(*(server.port for server in two_servers)) as proxy,
         hark.STT(api_url=proxy.url) as stt,
     ):
-        session: AgentSession[None] = AgentSession(
+        session: LiveSession[None] = LiveSession(
             stt=stt, vad=None, turn_handling={"turn_detection": "stt"}
         )
         session.on("user_input_transcribed", note)
