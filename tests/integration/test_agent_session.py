@@ -56,7 +56,8 @@ class Hearing:
         self._session.input.audio = Microphone(samples)
         await self._session.start(Agent(instructions="Listen."))
         try:
-            await until(lambda: len(self.finals) >= until_finals)
+            # The end of speech follows the final.
+            await until(lambda: len(self.finals) >= until_finals <= self.states.count("listening"))
         finally:
             await asyncio.wait_for(self._session.aclose(), DEADLINE_S)
 
