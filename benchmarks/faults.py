@@ -281,7 +281,7 @@ async def storm(kind: type[Provider]) -> str:
             until=lambda: _now() >= began + STORM_S,
             patience_s=0,
         )
-        count = len(made.provider.attempts)
+        count = len(made.proxy.connected_at)
     ending = [] if outcome.took_s is None else _ending(outcome)
     return ", ".join([f"{count:,} connects" if count > 1 else "1 connect", *ending])
 

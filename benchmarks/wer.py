@@ -72,7 +72,7 @@ async def whole(models: ModelPool, samples: PcmArray) -> str:
     utterance = models.select(None, "en").open_stream(RecognitionOptions(language="en"))
     try:
         utterance.push(samples)
-        decoded = await asyncio.wrap_future(utterance.decode(Priority.FINAL, final=True))
+        decoded = await asyncio.wrap_future(utterance.decode(Priority.RECORDING, final=True))
         return decoded.hypothesis.text
     finally:
         utterance.close()

@@ -196,6 +196,31 @@ def test_a_resumed_stream_goes_on_counting_at_its_start_sample() -> None:
     assert pair.client.audio_end == 5_100
 
 
+def test_a_resumed_stream_may_begin_with_context() -> None:
+    config = Config(version=1, start_sample=5_000, context_sample=4_000)
+    pair = ConnectionPair().say(config, READY, audio(100))
+    pair.refuse(Progress(3_999, 5_000), "progress.received went back")
+    pair.refuse(Progress(4_100, 5_001), "progress.finalized is after received")
+    pair.refuse(SpeechStarted(1, 4_050), "in audio that was finalized")
+    pair.say(Progress(4_100, 5_000, 4_000), audio(1_000))
+    pair.say(SpeechStarted(1, 5_000), Final(1, 5_000, 5_100, "a"), SpeechEnded(1, 5_100))
+    assert pair.client.audio_end == 5_100
+
+
+def test_context_is_before_the_audio_that_is_new() -> None:
+    config = Config(version=1, start_sample=5_000, context_sample=5_001)
+    ConnectionPair().refuse(config, "config.context_sample is after its start_sample")
+
+
+def test_context_never_goes_back_and_is_never_after_what_is_finalized() -> None:
+    pair = ConnectionPair().say(CONFIG, READY, audio(100), Progress(50, 40, 30))
+    assert pair.client.context == pair.server.context == 30
+    pair.refuse(Progress(50, 40, 29), "progress.context went back")
+    pair.refuse(Progress(50, 40, 41), "progress.context is after finalized")
+    pair.say(Progress(50, 40))
+    pair.refuse(Progress(50, 40, 39), "progress.context went back")
+
+
 def test_the_properties_follow_the_session() -> None:
     pair = ConnectionPair()
     assert pair.client.ready is None
@@ -322,6 +347,7 @@ def test_another_version_is_answered_with_its_own_close_code() -> None:
         Config(model="m"),
         Config(sample_rate=16_000),
         Config(start_sample=0),
+        Config(context_sample=0),
         Config(words=True, sample_rate=8_000),
     ],
 )

@@ -174,6 +174,11 @@ class Client:
         """As last reported: where a new session would go on."""
         return self._near.finalized
 
+    @property
+    def context(self) -> int:
+        """As last reported: from where on audio helps a new session."""
+        return self._near.context
+
 
 @pytest_asyncio.fixture
 async def connect() -> AsyncIterator[Callable[..., Client]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 from collections.abc import Callable
@@ -359,6 +360,18 @@ def test_audio_that_is_too_long_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(AudioError, match=r"longer than 0\.5 s"):
         read_audio(path, max_s=0.5)
     assert len(read_audio(path, max_s=1.5))
+
+
+@pytest.mark.parametrize("name", ["long.wav", "long.m4a"])
+def test_reading_ends_with_what_a_check_raises(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    _write_m4a(path) if name.endswith("m4a") else _write(path, 8_000, "PCM_16", 1)
+
+    def check() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        read_audio(path, check_cancelled=check)
 
 
 def test_not_even_a_file_of_a_few_samples_can_claim_hours(tmp_path: Path) -> None:

@@ -72,14 +72,14 @@ def test_json_has_word_times_where_there_are_any():
 def test_srt_numbers_its_subtitles_and_leaves_out_empty_ones():
     assert render(HELLO, "srt") == (
         "1\n00:00:00,500 --> 00:00:01,250\nHello there.\n\n"
-        "2\n01:01:01,000 --> 01:01:02,000\nSalt & <pepper> -> more\n"
+        "2\n01:01:01,000 --> 01:01:02,001\nSalt & <pepper> -> more\n"
     )
 
 
 def test_vtt_escapes_what_would_be_markup():
     assert render(HELLO, "vtt") == (
         "WEBVTT\n\n00:00:00.500 --> 00:00:01.250\nHello there.\n\n"
-        "01:01:01.000 --> 01:01:02.000\nSalt &amp; &lt;pepper&gt; --&gt; more\n"
+        "01:01:01.000 --> 01:01:02.001\nSalt &amp; &lt;pepper&gt; --&gt; more\n"
     )
 
 
@@ -102,10 +102,17 @@ def test_a_long_utterance_is_cut_between_words_where_they_have_times():
         assert cue.end_s - cue.start_s <= CUE_S + 1e-9
     assert cut[0].start_s == 1.0
     assert cut[-1].end_s == pytest.approx(1.0 + 40 * 0.3)
-    # No subtitle could have taken the next one's first word.
-    for cue, following in itertools.pairwise(cut):
-        longer = f"{cue.text} {following.text.split()[0]}"
-        assert len(longer) > CUE_CHARACTERS or following.start_s + 0.3 - cue.start_s > CUE_S
+
+
+def test_subtitles_end_where_sentences_do_else_where_clauses_do():
+    sentences = ("We had everything before us, I think.", "We had nothing at all before us.")
+    clauses = (
+        "in short the period was like the present,",
+        "so far as one could tell from it",
+    )
+    for first, second in (sentences, clauses):
+        cut = list(cues(transcription(spoken(f"{first} {second}", word_s=0.6))))
+        assert [cue.text for cue in cut] == [first, second]
 
 
 def test_slow_speech_is_cut_by_time():
@@ -118,9 +125,28 @@ def test_a_single_long_word_is_one_subtitle():
     assert [cue.text for cue in cut] == ["a" * 100, "b"]
 
 
-def test_without_word_times_none_are_made_up():
-    text = "word " * 60 + "end"
-    assert [cue.text for cue in cues(transcription(utterance(1.0, 25.0, text)))] == [text]
+def test_without_word_times_long_utterances_are_cut_as_if_they_were_spoken_evenly():
+    text = " ".join(f"word{i:02}" for i in range(60))
+    cut = list(cues(transcription(utterance(1.0, 25.0, text))))
+    assert " ".join(cue.text for cue in cut) == text
+    for cue in cut:
+        assert len(cue.text) <= CUE_CHARACTERS
+        assert cue.end_s - cue.start_s <= CUE_S
+        assert cue.start_s == pytest.approx(1.0 + 24.0 * text.index(cue.text) / len(text))
+    assert (cut[0].start_s, cut[-1].end_s) == (1.0, pytest.approx(25.0))
+    for cue, following in itertools.pairwise(cut):
+        assert cue.end_s == following.start_s
+
+
+def test_estimated_times_are_for_subtitles_only():
+    document = json.loads(render(transcription(utterance(1.0, 25.0, "word " * 60)), "json"))
+    assert document["utterances"] == [{"start_s": 1.0, "end_s": 25.0, "text": "word " * 60}]
+
+
+def test_languages_without_spaces_are_cut_at_their_punctuation():
+    text = "今日はとても良い天気ですね。" * 10
+    cut = list(cues(transcription(utterance(0.0, 10.0, text))))
+    assert [cue.text for cue in cut] == [text[:70], text[70:]]
 
 
 def test_words_that_are_not_in_the_text_are_not_trusted():

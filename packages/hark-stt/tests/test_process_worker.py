@@ -27,7 +27,7 @@ DEADLINE_S = 20
 FAKE = ("-m", "hark.engines.worker_main", "fake")
 
 # Silence this long is what a scripted worker reacts to, in words of the fake model.
-CRASH, HANG, FAIL, LEAVE = 7, 8, 9, 10
+CRASH, HANG, FAIL, LEAVE, COMPUTE = 7, 8, 9, 10, 11
 
 SCRIPTED = f"""
 import os, pathlib, sys, time
@@ -48,6 +48,9 @@ class Scripted(FakeRecognizer):
             raise RecognitionError("cannot decode this")
         if words == {LEAVE}:
             os._exit(3)
+        until = time.monotonic() + (3.0 if words == {COMPUTE} else 0.0)
+        while time.monotonic() < until:  # with the interpreter lock, as Python code has it
+            pass
         return super().decode(streams, final=final)
 
 serve(Scripted)
@@ -211,6 +214,52 @@ def test_a_worker_that_hangs_is_killed_after_its_time(make: Make) -> None:
     assert _is_gone(pid)
     worker.start()
     assert worker.decode([_job(1)])[0].text == "hark"
+
+
+def test_a_worker_that_is_stopped_in_a_decode_is_found_without_waiting_for_the_decode(
+    make: Make, tmp_path: Path
+) -> None:
+    hanging = tmp_path / "hanging"
+    script = tmp_path / "scripted.py"
+    script.write_text(SCRIPTED)
+    worker = make(str(script), str(hanging), stopped_timeout_s=1.5, decode_timeout_s=600)
+    worker.start()
+    pid = worker.pid
+    assert pid is not None
+
+    def stop() -> None:
+        _wait_until(hanging.exists)
+        os.kill(pid, signal.SIGSTOP)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    with pytest.raises(WorkerError, match="has stopped"):
+        worker.decode([_job(HANG)])
+    stopper.join()
+    assert _is_gone(pid)
+    worker.start()
+    assert worker.decode([_job(1)])[0].text == "hark"
+
+
+def test_a_worker_that_was_stopped_between_decodes_is_found_when_it_reads_nothing(
+    make: Make,
+) -> None:
+    worker = make(*FAKE, stopped_timeout_s=0.3, decode_timeout_s=600)
+    worker.start()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    with pytest.raises(WorkerError, match="is gone"):
+        worker.decode([_job(100)])  # more than fits into the socket
+
+
+def test_a_worker_that_computes_for_long_is_not_taken_for_stopped(make: Make) -> None:
+    worker = make(script=SCRIPTED, stopped_timeout_s=1.5)
+    worker.start()
+    pid = worker.pid
+    assert worker.decode([_job(COMPUTE)])[0].text.startswith("hark")
+    # Nor does a sign of life that comes late pass for an answer.
+    assert worker.decode([_job(1)])[0].text == "hark"
+    assert worker.pid == pid
 
 
 def test_a_scheduler_does_the_job_of_a_killed_process_again(make: Make) -> None:

@@ -18,7 +18,13 @@ import pytest
 from hark.audio import PcmArray
 from hark.engines.fake import FakeRecognizer
 from hark.errors import ClosedError, ModelError, RecognitionError, WorkerError
-from hark.recognizer import Capabilities, Hypothesis, RecognitionOptions, RecognitionStream
+from hark.recognizer import (
+    Capabilities,
+    Context,
+    Hypothesis,
+    RecognitionOptions,
+    RecognitionStream,
+)
 from hark.scheduler import (
     INTERIM_SHARE,
     MAX_ATTEMPTS,
@@ -68,7 +74,11 @@ class _Letters:
         pass
 
     def open_stream(
-        self, options: RecognitionOptions, *, previous: Hypothesis | None = None
+        self,
+        options: RecognitionOptions,
+        *,
+        previous: Hypothesis | None = None,
+        context: Context | None = None,
     ) -> RecognitionStream:
         self.previous.append(previous.text if previous else None)
         self.streams.append(_LetterStream())
@@ -821,3 +831,71 @@ def test_many_threads_may_use_one_scheduler(start: Start) -> None:
     assert not wrong
     assert not any(thread.is_alive() for thread in threads)
     assert not scheduler._streams
+
+
+# --- anchors
+
+
+@pytest.fixture
+def anchored(start: Start, monkeypatch: pytest.MonkeyPatch) -> tuple[_Letters, Scheduler]:
+    """A recogniser with an anchor at every second letter, none at the last."""
+    monkeypatch.setattr("hark.scheduler.ANCHOR_MARGIN", 1)
+    letters = _Letters(Capabilities(("en",), anchor=2))
+    letters.gate.set()
+    return letters, start(letters)
+
+
+def _calls(letters: _Letters) -> list[tuple[str, str | None]]:
+    return [
+        (texts[0], previous)
+        for texts, previous in zip(letters.calls, letters.previous, strict=True)
+    ]
+
+
+BY_WAY_OF_ANCHORS = [("ab", None), ("abcd", "ab"), ("abcdef", "abcd")]
+
+
+def test_a_final_goes_by_way_of_its_anchors(anchored: tuple[_Letters, Scheduler]) -> None:
+    letters, scheduler = anchored
+    assert _text(_final(_stream(scheduler, "abcdef"))) == "abcdef"
+    assert _calls(letters) == BY_WAY_OF_ANCHORS
+
+
+def test_an_interim_at_an_anchor_spares_the_final_that_decode(
+    anchored: tuple[_Letters, Scheduler],
+) -> None:
+    letters, scheduler = anchored
+    stream = _stream(scheduler, "abcdef")
+    assert _text(stream.decode(Priority.INTERIM, final=False, length=4)) == "abcd"
+    _text(_final(stream))
+    assert _calls(letters) == BY_WAY_OF_ANCHORS
+
+
+def test_interims_elsewhere_make_no_difference_to_a_final(
+    anchored: tuple[_Letters, Scheduler],
+) -> None:
+    letters, scheduler = anchored
+    stream = _stream(scheduler, "abcde")
+    _text(_interim(stream))
+    stream.push(_audio("f"))
+    _text(_final(stream))
+    assert _calls(letters) == [("abcde", None), *BY_WAY_OF_ANCHORS]
+
+
+def test_an_anchor_after_the_end_of_a_final_makes_no_difference_to_it(
+    anchored: tuple[_Letters, Scheduler],
+) -> None:
+    # An utterance that grew too long is cut in the past.
+    letters, scheduler = anchored
+    stream = _stream(scheduler, "abcdef")
+    _text(stream.decode(Priority.INTERIM, final=False, length=6))
+    letters.calls.clear()
+    letters.previous.clear()
+    _text(_final(stream, 3))
+    assert _calls(letters) == [("abc", "ab")]
+
+
+def test_a_recording_is_decoded_once(anchored: tuple[_Letters, Scheduler]) -> None:
+    letters, scheduler = anchored
+    _text(_stream(scheduler, "abcdef").decode(Priority.RECORDING, final=True))
+    assert _calls(letters) == [("abcdef", None)]

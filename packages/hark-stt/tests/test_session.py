@@ -10,7 +10,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -25,7 +25,13 @@ from hark.engines.pool import ModelPool
 from hark.errors import RecognitionError, WorkerError
 from hark.outbox import CAPACITY
 from hark.process_worker import ProcessWorker
-from hark.recognizer import Capabilities, Hypothesis, RecognitionStream
+from hark.recognizer import (
+    Capabilities,
+    Context,
+    Hypothesis,
+    RecognitionOptions,
+    RecognitionStream,
+)
 from hark.scheduler import Scheduler
 from hark.session import MAX_OPEN_UTTERANCES, Session, SessionLimits
 from hark.worker import DecodeJob, LocalWorker
@@ -198,7 +204,10 @@ CUTS_S = [random.Random(seed).uniform(0.5, 13.0) for seed in range(12)]
 async def _finals_over_a_lost_connection(
     connect: Connect, models: ModelPool, samples: PcmArray, rate: int, cut: int, *, waits: bool
 ) -> list[tuple[int, int, str]]:
-    """Lose the connection after `cut` samples; a new session goes on where the client was told."""
+    """Lose the connection after `cut` samples; a new session goes on where the client was told.
+
+    It hears again what the client was told that helps.
+    """
     options = {
         "sample_rate": rate,
         "endpointing": SHORT_PAUSES,
@@ -210,8 +219,8 @@ async def _finals_over_a_lost_connection(
     if waits:
         await lost.until(lambda: len(lost.of(SpeechEnded)) >= len(lost.of(SpeechStarted)) - 1)
     await lost.aclose()
-    await resumed.configure(**options, start_sample=lost.finalized)
-    await resumed.say(samples[lost.finalized :], rate // 10)
+    await resumed.configure(**options, start_sample=lost.finalized, context_sample=lost.context)
+    await resumed.say(samples[lost.context :], rate // 10)
     await resumed.hang_up()
     return [*lost.transcripts, *resumed.transcripts]
 
@@ -486,6 +495,43 @@ class _Gated(FakeRecognizer):
         return super().decode(streams, final=final)
 
 
+@dataclass
+class _Reader(FakeRecognizer):
+    """Remembers the contexts it is given, in samples and tokens.
+
+    Each hypothesis has one token; those of the shortest utterances are without text.
+    """
+
+    contexts: list[tuple[int, tuple[int, ...]] | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, context=True)
+
+    def open_stream(
+        self,
+        options: RecognitionOptions,
+        *,
+        previous: Hypothesis | None = None,
+        context: Context | None = None,
+    ) -> FakeStream:
+        self.contexts.append(context and (len(context.samples), context.tokens))
+        return super().open_stream(options)
+
+    def decode(
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+    ) -> list[Hypothesis]:
+        (stream,) = streams
+        (hypothesis,) = super().decode(streams, final=final)
+        assert isinstance(stream, FakeStream)
+        if stream.length < 12_000:
+            return [Hypothesis("")]
+        return [replace(hypothesis, tokens=(len(self.contexts),))]
+
+
 class _One:
     """One scheduler, whatever is asked for. Satisfies `hark.session.Models`."""
 
@@ -513,6 +559,119 @@ def start() -> Iterator[Start]:
     yield start_one
     for scheduler in started:
         scheduler.close()
+
+
+# --- context
+
+
+async def _contexts(
+    connect: Connect,
+    reader: _Reader,
+    models: _One,
+    detector: Any,
+    *parts: PcmArray | Any,
+    **config: Any,
+) -> Any:
+    """Feed audio and other messages to a session without interims; give the client."""
+    client = connect(models, is_live=False, detector=detector)
+    config = {"endpointing": QUICK, "interim_results": False} | config
+    await client.configure(**config)
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            await client.say(part)
+        else:
+            await client.send(part)
+    await client.hang_up()
+    return client
+
+
+_SPEECH_AND_PAUSE = np.concatenate([_sound(1), _silence(0.8)])
+
+
+async def test_an_utterance_is_read_on_from_those_just_before_it(
+    connect: Connect, start: Start, loudness_detector: Any
+) -> None:
+    reader = _Reader()
+    models = start(reader)
+    client = await _contexts(connect, reader, models, loudness_detector, *[_SPEECH_AND_PAUSE] * 3)
+    starts = [final.start for final in client.of(Final)]
+    assert reader.contexts == [
+        None,
+        (starts[1] - starts[0], (1,)),
+        (starts[2] - starts[0], (1, 2)),
+    ]
+
+
+async def test_after_a_long_silence_an_utterance_stands_for_itself(
+    connect: Connect, start: Start, loudness_detector: Any
+) -> None:
+    reader = _Reader()
+    await _contexts(
+        connect, reader, start(reader), loudness_detector, _sound(1), _silence(3), _sound(1)
+    )
+    assert reader.contexts == [None, None]
+
+
+async def test_context_has_a_limit_after_which_it_begins_anew(
+    connect: Connect, start: Start, loudness_detector: Any
+) -> None:
+    reader = _Reader()
+    long = np.concatenate([_sound(7), _silence(0.8)])
+    await _contexts(connect, reader, start(reader), loudness_detector, *[long] * 4)
+    assert [context and context[1] for context in reader.contexts] == [None, (1,), None, (3,)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Flush(1), Config(endpointing=Endpointing(silence_ms=400))],
+    ids=lambda m: type(m).__name__,
+)
+async def test_what_cannot_be_heard_again_the_same_way_is_no_context(
+    connect: Connect, start: Start, loudness_detector: Any, message: Any
+) -> None:
+    reader = _Reader()
+    parts = [_SPEECH_AND_PAUSE, message, _SPEECH_AND_PAUSE]
+    await _contexts(connect, reader, start(reader), loudness_detector, *parts)
+    assert reader.contexts == [None, None]
+
+
+async def test_an_utterance_without_text_is_nothing_to_go_on_from(
+    connect: Connect, start: Start, loudness_detector: Any
+) -> None:
+    reader = _Reader()
+    click = np.concatenate([_sound(0.1), _silence(0.8)])
+    parts = [_SPEECH_AND_PAUSE, click, _SPEECH_AND_PAUSE]
+    client = await _contexts(connect, reader, start(reader), loudness_detector, *parts)
+    assert [bool(final.text) for final in client.of(Final)] == [True, False, True]
+    assert [context is None for context in reader.contexts] == [True, False, True]
+
+
+async def test_a_resumed_session_reads_on_as_the_lost_one_would_have(
+    connect: Connect, start: Start, loudness_detector: Any
+) -> None:
+    reader = _Reader()
+    models = start(reader)
+    options = {"endpointing": QUICK, "interim_results": False}
+    lost = connect(models, detector=loudness_detector)
+    await lost.configure(**options)
+    await lost.say(np.concatenate([_SPEECH_AND_PAUSE] * 2))
+    await lost.until(lambda: len(lost.of(SpeechEnded)) == 2)
+    await lost.until(lambda: lost.of(Progress)[-1].context == 0)
+    await lost.aclose()
+    resumed = connect(models, detector=loudness_detector)
+    await resumed.configure(**options, start_sample=lost.finalized, context_sample=lost.context)
+    audio = np.concatenate([_SPEECH_AND_PAUSE] * 3)
+    await resumed.say(audio[:8_000])
+    await resumed.until(lambda: bool(resumed.of(Progress)))
+    assert resumed.context == 0  # should this connection be lost, too
+    await resumed.say(audio[8_000:])
+    await resumed.hang_up()
+    assert lost.context == 0 < lost.finalized
+    (final,) = resumed.of(Final)
+    assert final.start > lost.transcripts[-1][1]
+    context = reader.contexts[-1]
+    assert context is not None
+    assert context[0] == final.start - lost.transcripts[0][0]
 
 
 async def test_an_interim_that_was_overtaken_is_not_shown(
@@ -835,6 +994,9 @@ async def test_an_utterance_that_the_engine_fails_on_gets_an_empty_final_and_the
     await client.hang_up()
     assert [final.text for final in client.of(Final)] == ["", ""]
     assert "utterance not recognised" in caplog.messages
+    assert [final.failed for final in client.of(Final)] == [
+        not final.text for final in client.of(Final)
+    ]
     assert "what was said" not in caplog.text
 
 
@@ -982,6 +1144,47 @@ async def test_a_slow_engine_stops_the_session_which_still_shows_that_it_lives(
     await saying
     await client.hang_up()
     assert len(client.of(Final)) == 3 * MAX_OPEN_UTTERANCES
+
+
+@pytest.mark.parametrize("message", [Flush(1), Close()])
+async def test_whoever_waits_for_an_answer_is_shown_that_it_is_worked_on(
+    connect: Connect,
+    start: Start,
+    loudness_detector: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    message: Flush | Close,
+) -> None:
+    monkeypatch.setattr("hark.session._STALL_S", 0.01)
+    gate = threading.Event()
+    words = (4_800 + 2_560) // WORD_SAMPLES
+    client = connect(start(_Gated(gates={words: gate})), detector=loudness_detector)
+    await client.configure(endpointing=QUICK, interim_results=False)
+    await client.say(np.concatenate([_sound(0.3), _silence(0.5)]))
+    await client.send(message)
+    seen = len(client.of(Progress))
+    await client.until(lambda: len(client.of(Progress)) > seen + 3)
+    gate.set()
+    await client.until(lambda: bool(client.of(Flushed) or client.of(Closed)))
+    assert len(client.of(Final)) == 1
+    await client.session.aclose()
+
+
+async def test_a_session_that_waits_for_room_ends_when_it_is_cancelled_at_that_very_moment(
+    fake_pool: ModelPool,
+) -> None:
+    session = Session(fake_pool)
+    await session.receive(FIRST)
+    for id in range(CAPACITY):
+        if not session._outbox.has_room:
+            break
+        waiting = asyncio.create_task(session.receive(Flush(id)))
+        await asyncio.wait({waiting}, timeout=0.05)
+    assert not waiting.done()
+    session._moved.set()  # there is room, or so it seems
+    waiting.cancel()
+    await asyncio.wait({waiting}, timeout=10)
+    assert waiting.cancelled()
+    await session.aclose()
 
 
 # --- the end, at any moment

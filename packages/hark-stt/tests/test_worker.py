@@ -10,7 +10,7 @@ import pytest
 
 from hark.engines.fake import WORD_SAMPLES, FakeRecognizer
 from hark.errors import ClosedError, RecognitionError, WorkerError
-from hark.recognizer import Hypothesis, RecognitionOptions, RecognitionStream
+from hark.recognizer import Context, Hypothesis, RecognitionOptions, RecognitionStream
 from hark.worker import DecodeJob, LocalWorker, RecognizerHost
 
 
@@ -30,15 +30,21 @@ class _Watched(FakeRecognizer):
         self.closed = 0
         self.finals: list[Sequence[bool]] = []
         self.previous: list[Hypothesis | None] = []
+        self.contexts: list[Context | None] = []
 
     def warm_up(self) -> None:
         self.warmed += 1
 
     def open_stream(
-        self, options: RecognitionOptions, *, previous: Hypothesis | None = None
+        self,
+        options: RecognitionOptions,
+        *,
+        previous: Hypothesis | None = None,
+        context: Context | None = None,
     ) -> RecognitionStream:
         self.previous.append(previous)
-        return super().open_stream(options, previous=previous)
+        self.contexts.append(context)
+        return super().open_stream(options, previous=previous, context=context)
 
     def decode(
         self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
@@ -85,6 +91,16 @@ def test_the_previous_hypothesis_reaches_the_recogniser() -> None:
     job = DecodeJob(1, 0, np.zeros(0, np.int16), RecognitionOptions(), previous, True, False)
     RecognizerHost(recognizer).decode([job])
     assert recognizer.previous == [previous]
+
+
+def test_the_context_reaches_the_recogniser() -> None:
+    recognizer = _Watched()
+    context = Context(np.zeros(10, np.int16), (1, 2))
+    job = DecodeJob(
+        1, 0, np.zeros(0, np.int16), RecognitionOptions(), None, True, False, context=context
+    )
+    RecognizerHost(recognizer).decode([job])
+    assert recognizer.contexts == [context]
 
 
 @pytest.mark.parametrize("forgotten", [False, True])

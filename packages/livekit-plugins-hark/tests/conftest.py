@@ -43,6 +43,7 @@ def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what happens between the attempts, not of when they come."""
     monkeypatch.setattr(backoff, "LONGEST_FIRST_DELAY_S", 0.01)
     monkeypatch.setattr(backoff, "SECOND_DELAY_S", 0.01)
+    monkeypatch.setattr(backoff, "WINDOW_S", 0.0)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 from fake_hark import ABLE, LIMITS
-from listening import eventually
+from listening import eventually, texts
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from livekit.agents.stt import SpeechEvent
 
@@ -19,9 +19,12 @@ from hark_protocol import (
     Closed,
     Draining,
     Error,
+    Final,
     Progress,
     Ready,
     ServerMessage,
+    SpeechEnded,
+    SpeechStarted,
 )
 from livekit.plugins.hark import conversation
 from livekit.plugins.hark.conversation import Conversation, Outcome
@@ -69,10 +72,11 @@ class Setting:
         self.news = asyncio.Event()
         self.options = RecognitionOptions()
         self.events: list[SpeechEvent] = []
+        self.warnings: list[APIError] = []
         self.outbox = Outbox(capacity=int(capacity_s * RATE), headroom=0)
         times = StreamTimes(RATE, lambda: 0.0, lambda position: None, lambda position: None)
         self.transcript = Transcript(times)
-        self.transcript.connected(READY, self.outbox.connect())
+        self.transcript.connected(READY, self.outbox.connect()[0])
         self.conversation = Conversation(
             self.link,
             outbox=self.outbox,
@@ -88,6 +92,7 @@ class Setting:
             wanted_options=lambda ready: self.options,
             news=self.news,
             tell=self._tell,
+            warn=self.warnings.append,
         )
 
     def _tell(self, events: Sequence[SpeechEvent]) -> None:
@@ -131,6 +136,21 @@ async def test_a_sign_of_life_just_after_the_deadline_still_counts(
     setting.news.set()
     setting.link.given.put_nowait(Closed())
     assert await running is Outcome.FINISHED
+
+
+async def test_an_utterance_that_the_recogniser_failed_on_is_told_from_one_without_words() -> None:
+    setting = Setting()
+    setting.push(2.0)
+    for number, final in enumerate(
+        (Final(1, 0, RATE, ""), Final(2, RATE, 2 * RATE, "", failed=True))
+    ):
+        setting.link.given.put_nowait(SpeechStarted(number + 1, number * RATE))
+        setting.link.given.put_nowait(final)
+        setting.link.given.put_nowait(SpeechEnded(number + 1, (number + 1) * RATE))
+    setting.link.given.put_nowait(Closed())
+    assert await setting.conversation.run() is Outcome.FINISHED
+    assert texts(setting.events) == ["", ""]
+    assert ["failed to recognise" in str(warning) for warning in setting.warnings] == [True]
 
 
 async def test_silence_after_audio_is_a_dead_connection() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 from fake_hark import RATE, FakeHark, Script, frames, silence, speech
@@ -32,6 +31,7 @@ from listening import (
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from livekit.agents.stt import SpeechEvent
 from livekit.agents.types import APIConnectOptions
+from livekit.agents.utils import http_context
 
 from hark_protocol import (
     Closed,
@@ -194,6 +194,7 @@ async def test_options_are_as_they_were_after_a_reconnect(
     assert server.configs[-1].endpointing.silence_ms == 1000
 
 
+@pytest.mark.usefixtures("quick_backoff")
 async def test_times_do_not_depend_on_how_long_an_outage_lasts(
     make_stt: MakeSTT, server: FakeHark
 ) -> None:
@@ -322,6 +323,7 @@ async def test_a_draining_server_is_left_between_two_utterances(
     assert server.configs[1].start_sample >= RATE * 18 // 10
 
 
+@pytest.mark.usefixtures("quick_backoff")
 async def test_livekits_own_retries_lose_no_word_and_shift_no_time(
     make_stt: MakeSTT, server: FakeHark
 ) -> None:
@@ -393,30 +395,6 @@ async def test_no_word_is_lost_whatever_happens(
 # --- how often, and for how long
 
 
-async def test_no_server_makes_us_connect_more_than_a_handful_of_times_in_five_seconds() -> None:
-    scripts = (
-        Script(close_at_once=1000),
-        Script(die_at=0),
-        Script(refuse_with=(503, {})),
-        Script(drain_at=0),
-    )
-
-    async def connects(script: Script) -> int:
-        async with FakeHark(scripts=[replace(script) for _ in range(100)]) as server:
-            stt = hark.STT(api_url=server.url)
-            stream = stt.stream()
-            pushed = itertools.cycle(frames(silence(20)))
-            until = time.monotonic() + 5
-            while time.monotonic() < until:
-                stream.push_frame(next(pushed))
-                await asyncio.sleep(0.02)
-            await stt.aclose()
-            return len(server.connected_at)
-
-    counts = await asyncio.gather(*map(connects, scripts))
-    assert all(3 <= count <= 6 for count in counts), counts
-
-
 async def test_a_spent_budget_is_one_clear_final_error(make_stt: MakeSTT, server: FakeHark) -> None:
     await server.stop_listening()
     stt = make_stt(reconnect_budget_s=0.5)
@@ -441,6 +419,7 @@ async def test_audio_that_kills_every_server_is_not_tried_for_ever(
             await Listener(stream).end()
 
 
+@pytest.mark.usefixtures("quick_backoff")
 async def test_connections_that_get_somewhere_are_not_counted_together(
     make_stt: MakeSTT, server: FakeHark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,12 +442,71 @@ async def test_retry_after_is_honoured(make_stt: MakeSTT, server: FakeHark) -> N
     assert server.connected_at[1] - server.connected_at[0] >= 1.0
 
 
+@pytest.mark.usefixtures("quick_backoff")
+async def test_a_retry_after_that_is_a_date_is_honoured_by_the_servers_own_clock(
+    make_stt: MakeSTT, server: FakeHark
+) -> None:
+    headers = {
+        "Date": "Wed, 21 Oct 2015 07:28:00 GMT",
+        "Retry-After": "Wed, 21 Oct 2015 07:28:01 GMT",
+    }
+    server.scripts = [Script(refuse_with=(503, headers))]
+    async with make_stt().stream() as stream:
+        assert_whole(await hear(stream, *AUDIO))
+    assert server.connected_at[1] - server.connected_at[0] >= 1.0
+
+
+@pytest.mark.usefixtures("quick_backoff")
+@pytest.mark.parametrize("nonsense", ["soon", "-1", "", "Wed, 99 Oct 2015 07:28:00 GMT"])
+async def test_a_retry_after_that_makes_no_sense_is_passed_over(
+    make_stt: MakeSTT, server: FakeHark, nonsense: str
+) -> None:
+    server.scripts = [Script(refuse_with=(503, {"Retry-After": nonsense}))]
+    async with make_stt().stream() as stream:
+        assert_whole(await hear(stream, *AUDIO))
+
+
 async def test_the_error_messages_wait_is_honoured(make_stt: MakeSTT, server: FakeHark) -> None:
     error = Error.from_code("too_many_sessions", "full", retry_after_s=0.7)
     server.scripts = [Script(fail_at=(RATE // 2, error))]
     async with make_stt().stream() as stream:
         assert_whole(await hear(stream, *AUDIO))
     assert server.connected_at[1] - server.connected_at[0] >= 0.7
+
+
+# --- sessions that are closed
+
+
+async def test_a_job_that_ends_takes_its_streams_along_in_silence(
+    server: FakeHark, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        async with http_context.open():
+            stt = hark.STT(api_url=server.url)
+            errors = Errors(stt)
+            stream = stt.stream()
+            listener = Listener(stream)
+            push(stream, silence(), speech(1))
+            await listener.until(START)
+        assert_order(await listener.end())
+    assert errors.reported == []
+    assert caplog.records == []
+    assert len(server.connected_at) == 1
+    await stt.aclose()
+
+
+async def test_a_given_session_that_is_closed_under_a_stream_is_told(server: FakeHark) -> None:
+    async with aiohttp.ClientSession() as session:
+        stt = hark.STT(api_url=server.url, http_session=session)
+        errors = Errors(stt)
+        stream = stt.stream()
+        listener = Listener(stream)
+        push(stream, silence(), speech(1))
+        await listener.until(START)
+    with pytest.raises(APIConnectionError, match="http_session is closed"):
+        await listener.end()
+    assert errors.recoverable == [True, False]
+    await stt.aclose()
 
 
 # --- errors

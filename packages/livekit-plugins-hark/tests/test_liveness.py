@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hark_protocol import Audio, Close, Closed, Config, Flush, Flushed, Interim, Progress
-from livekit.plugins.hark.liveness import ANSWER_TIMEOUT_S, Liveness
+from livekit.plugins.hark.liveness import ANSWER_TIMEOUT_S, SEND_TIMEOUT_S, Liveness
 
 RATE = 1000
 TIMEOUT_S = 4.0
@@ -93,5 +93,16 @@ def test_messages_on_the_way_to_an_answer_extend_its_deadline(liveness: Liveness
 
 def test_a_message_that_does_not_leave_is_a_dead_connection(liveness: Liveness) -> None:
     liveness.sending(Config(language="en"), 100.0)
-    liveness.heard(Progress(50_000, 50_000), 100.0 + ANSWER_TIMEOUT_S)
+    assert not liveness.is_dead(100.0 + ANSWER_TIMEOUT_S)
     assert liveness.is_dead(100.1 + ANSWER_TIMEOUT_S)
+
+
+def test_a_server_that_speaks_may_take_its_time_with_our_audio_but_not_for_ever(
+    liveness: Liveness,
+) -> None:
+    liveness.sending(Audio(bytes(2 * RATE)), 100.0)
+    for second in range(int(SEND_TIMEOUT_S)):
+        liveness.heard(Progress(50_000, 50_000), 100.0 + second)
+        assert not liveness.is_dead(100.9 + second)
+    liveness.heard(Progress(50_000, 50_000), 100.0 + SEND_TIMEOUT_S)
+    assert liveness.is_dead(100.1 + SEND_TIMEOUT_S)

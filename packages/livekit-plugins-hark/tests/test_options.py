@@ -16,7 +16,8 @@ def names(options: type) -> set[str]:
 
 
 def test_every_option_is_an_argument_of_the_constructor() -> None:
-    arguments = set(signature(hark.STT).parameters) - {"api_url", "api_key", "http_session"}
+    where = {"api_url", "api_key", "share", "http_session"}
+    arguments = set(signature(hark.STT).parameters) - where
     assert arguments == names(RecognitionOptions) | names(ConnectionOptions)
 
 
@@ -31,8 +32,13 @@ def test_every_recognition_option_can_be_changed() -> None:
     assert set(OptionChanges.__annotations__) == names(RecognitionOptions)
 
 
+def test_the_first_config_says_where_context_begins() -> None:
+    config = RecognitionOptions().first_config(sample_rate=8000, start_sample=77, context_sample=70)
+    assert (config.start_sample, config.context_sample) == (77, 70)
+
+
 def test_the_first_config_leaves_out_what_was_not_chosen() -> None:
-    config = RecognitionOptions().first_config(sample_rate=8000, start_sample=77)
+    config = RecognitionOptions().first_config(sample_rate=8000, start_sample=77, context_sample=77)
     assert config == Config(
         version=PROTOCOL_VERSION,
         sample_rate=8000,

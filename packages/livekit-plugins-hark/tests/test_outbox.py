@@ -49,7 +49,7 @@ def test_a_new_connection_says_again_what_is_not_done_with() -> None:
     outbox.end()
     said(outbox)
     outbox.forget(2)
-    assert outbox.connect() == 2
+    assert outbox.connect() == (2, 2)
     assert said(outbox) == ["c", "flush 1", "de", "close"]
 
 
@@ -105,14 +105,14 @@ def test_when_full_the_oldest_goes_and_is_counted() -> None:
     outbox = Outbox(capacity=4, headroom=2)
     assert push(outbox, "abc") == 0
     assert push(outbox, "def") == 2
-    assert outbox.connect() == 2
+    assert outbox.connect() == (2, 2)
     assert said(outbox) == ["cdef"]
 
 
 def test_nothing_goes_while_a_connection_is_opened_within_the_headroom() -> None:
     outbox = Outbox(capacity=4, headroom=2)
     push(outbox, "abcdef")
-    assert outbox.connect() == 2
+    assert outbox.connect() == (2, 2)
     assert push(outbox, "gh") == 0
     assert not outbox.is_cut_off
     assert said(outbox) == ["cdefgh"]
@@ -124,7 +124,7 @@ def test_a_connection_that_did_not_come_about_gives_its_headroom_back() -> None:
     outbox.connect()
     push(outbox, "ef")
     outbox.disconnect()
-    assert outbox.connect() == 2
+    assert outbox.connect() == (2, 2)
     push(outbox, "gh")
     assert said(outbox) == ["cdefgh"]
 
@@ -144,7 +144,7 @@ def test_a_connection_is_cut_off_when_audio_goes_before_it_was_sent() -> None:
     outbox.connect()
     assert push(outbox, "abcdefg") == 1
     assert outbox.is_cut_off
-    assert outbox.connect() == 3
+    assert outbox.connect() == (3, 3)
     assert not outbox.is_cut_off
     assert said(outbox) == ["defg"]
 
@@ -161,3 +161,43 @@ def test_it_is_done_when_the_stream_has_ended_and_all_is_answered() -> None:
     assert not outbox.is_done
     outbox.flushed(1)
     assert outbox.is_done
+
+
+def test_context_is_said_again_before_what_is_not_done_with() -> None:
+    outbox = Outbox(capacity=100, headroom=0)
+    push(outbox, "abcdef")
+    said(outbox)
+    outbox.forget(4, context=2)
+    assert outbox.connect() == (4, 2)
+    assert said(outbox) == ["cdef"]
+
+
+def test_a_stream_is_done_while_it_still_holds_context() -> None:
+    outbox = Outbox(capacity=100, headroom=0)
+    push(outbox, "abc")
+    outbox.end()
+    said(outbox)
+    outbox.forget(3, context=1)
+    assert outbox.is_done
+
+
+def test_where_room_is_short_context_goes_first_and_nothing_is_lost() -> None:
+    outbox = Outbox(capacity=4, headroom=0)
+    push(outbox, "abcd")
+    said(outbox)
+    outbox.forget(3, context=1)
+    assert push(outbox, "efg") == 0
+    assert outbox.connect() == (3, 3)
+    assert said(outbox) == ["defg"]
+
+
+def test_audio_heard_with_other_options_is_no_context() -> None:
+    outbox = Outbox(capacity=100, headroom=0)
+    push(outbox, "abcd")
+    said(outbox)
+    outbox.forget(3, context=1)
+    outbox.forget_context()
+    assert outbox.connect() == (3, 3)
+    said(outbox)
+    outbox.forget(4, context=3)  # on its way when the options changed
+    assert outbox.connect() == (4, 4)

@@ -11,7 +11,7 @@ import pytest
 from livekit.agents import Plugin, stt
 
 from livekit.plugins import hark
-from livekit.plugins.hark.link import inprocess
+from livekit.plugins.hark.link import local
 from livekit.plugins.hark.link.inprocess import EmbeddedBackend
 from livekit.plugins.hark.link.websocket import ServerBackend
 
@@ -135,8 +135,13 @@ def test_the_plugin_is_registered() -> None:
     assert plugin.logger.name == "livekit.plugins.hark"
 
 
-def test_downloading_files_checks_the_default_model() -> None:
-    the_plugin().download_files()
+def test_downloading_files_checks_the_default_model_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO", "livekit.plugins.hark"):
+        the_plugin().download_files()
+    told = vars(caplog.records[0])
+    assert (told["model"], told["downloaded"]) == ("moonshine-tiny-en", False)
 
 
 def test_downloading_files_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,5 +157,5 @@ def test_downloading_files_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_the_extra_there_is_nothing_to_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inprocess, "is_installed", lambda: False)
+    monkeypatch.setattr(local, "is_installed", lambda: False)
     the_plugin().download_files()

@@ -149,6 +149,7 @@ class _Conversation:
         self.audio_end = 0  # position after the last audio
         self.received = 0
         self.finalized = 0  # by progress, or by a final
+        self.context = 0  # audio before this is of no more use
         self._utterance = -1  # the last one opened
         self._utterance_start = 0
         self._utterance_end = 0  # once it has its final
@@ -210,11 +211,14 @@ class _Conversation:
             return
         if config.version != PROTOCOL_VERSION:
             raise _Illegal(f"config.version must be {PROTOCOL_VERSION}", "unsupported_version")
+        start = 0 if config.start_sample is UNSET else config.start_sample
+        first = start if config.context_sample is UNSET else config.context_sample
+        _require(first <= start, "config.context_sample is after its start_sample")
         if config.sample_rate is not UNSET:
             self.sample_rate = config.sample_rate
-        if config.start_sample is not UNSET:
-            self.start_sample = config.start_sample
-        self.audio_end = self.received = self.finalized = self.start_sample
+        self.start_sample = start
+        self.audio_end = self.received = self.context = first
+        self.finalized = self.start_sample
 
     def _flush(self, flush: Flush) -> None:
         _require(flush.id > self._last_flush, "flush.id must rise")
@@ -260,13 +264,20 @@ class _Conversation:
         _require(message.received >= self.received, "progress.received went back")
         _require(message.received <= self.audio_end, "progress.received is after the audio")
         _require(message.finalized >= self.finalized, "progress.finalized went back")
-        _require(message.finalized <= message.received, "progress.finalized is after received")
+        _require(
+            message.finalized <= max(message.received, self.start_sample),
+            "progress.finalized is after received",
+        )
+        context = message.finalized if message.context is UNSET else message.context
+        _require(context <= message.finalized, "progress.context is after finalized")
+        _require(context >= self.context, "progress.context went back")
         _require(
             self.server is not _Server.SPEECH or message.finalized <= self._utterance_start,
             "progress.finalized is inside an utterance that has no final yet",
         )
         self.received = message.received
         self.finalized = message.finalized
+        self.context = context
 
     def _flushed(self, message: Flushed) -> None:
         oldest = self._flushes[0] if self._flushes else None
@@ -428,6 +439,11 @@ class Connection(Generic[Sent, Received]):
     def audio_end(self) -> int:
         """Position after the last audio that the client has sent, as far as this end knows."""
         return self._conversation.audio_end
+
+    @property
+    def context(self) -> int:
+        """Position from which on audio helps to recognise what is not finalised."""
+        return self._conversation.context
 
     @property
     def finalized(self) -> int:

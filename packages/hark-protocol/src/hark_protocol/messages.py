@@ -95,7 +95,9 @@ class Config(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
         words: whether word times are wanted.
         keyterms: terms to lean towards; an empty tuple takes them back.
         endpointing: how utterances are told apart.
-        start_sample: position of the first audio that will follow; 0 when left out.
+        start_sample: position of the first audio that is new; 0 when left out.
+        context_sample: position of the first audio that will follow, where that is not
+            `start_sample` but before it: audio that was finalized, as context for what is new.
     """
 
     version: int | UnsetType = UNSET
@@ -107,9 +109,10 @@ class Config(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
     keyterms: Annotated[tuple[Keyterm, ...], Meta(max_length=MAX_KEYTERMS)] | UnsetType = UNSET
     endpointing: Endpointing | UnsetType = UNSET
     start_sample: Position | UnsetType = UNSET
+    context_sample: Position | UnsetType = UNSET
 
 
-FIRST_CONFIG_FIELDS = ("version", "model", "sample_rate", "start_sample")
+FIRST_CONFIG_FIELDS = ("version", "model", "sample_rate", "start_sample", "context_sample")
 """What is fixed for a session: a later config that has one of these is refused."""
 
 
@@ -246,6 +249,9 @@ class Final(Struct, frozen=True, omit_defaults=True, tag="final"):
 
     The fields are those of `Interim`, but for `stable`; `end` is where the utterance ends, and all
     audio before it is done with.
+
+    Attributes:
+        failed: whether the model failed on the utterance: `text` is empty then, whatever was said.
     """
 
     utterance: Identifier
@@ -255,6 +261,7 @@ class Final(Struct, frozen=True, omit_defaults=True, tag="final"):
     confidence: Confidence | None = None
     language: Language | None = None
     words: tuple[Word, ...] | None = None
+    failed: bool = False
 
 
 class SpeechEnded(Struct, frozen=True, tag="speech_ended"):
@@ -269,16 +276,19 @@ class SpeechEnded(Struct, frozen=True, tag="speech_ended"):
     end: Position
 
 
-class Progress(Struct, frozen=True, tag="progress"):
+class Progress(Struct, frozen=True, omit_defaults=True, tag="progress"):
     """How far the server is; at least once a second while audio flows, and after each final.
 
     Attributes:
         received: all samples before this position have been received and looked at.
         finalized: all samples before this position are done with: the client may forget them.
+        context: the samples from here to `finalized` help to recognise what follows; left out
+            where none do.
     """
 
     received: Position
     finalized: Position
+    context: Position | UnsetType = UNSET
 
 
 class Flushed(Struct, frozen=True, tag="flushed"):

@@ -167,6 +167,13 @@ class Endpointer:
         """
         return self._floor
 
+    @property
+    def next_start(self) -> int:
+        """No utterance that is not open yet will start before this position."""
+        if self._state is _State.IDLE:
+            return max(self._floor, self._position - LEAD)
+        return self._start if self._state is _State.ONSET else self._position
+
     def push(self, probability: float) -> Sequence[EndpointEvent]:
         """Take the next window's speech probability; give what it decides, in order."""
         at = self._position

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
+import math
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +34,14 @@ MEDIA_TYPES: dict[Format, str] = {
 LINE_CHARACTERS = 42
 CUE_CHARACTERS = 2 * LINE_CHARACTERS
 CUE_S = 7.0
+
+_SENTENCE_ENDS = ".!?…。\uff01\uff1f"
+_CLAUSE_ENDS = ",;:\u2013—、\uff0c\uff1a\uff1b"
+_SPACES_AND_CLOSING_MARKS = " \"')]\u2019”»」』\uff09"
+
+# Chinese and Japanese put no spaces between words, so there words end at these too.
+_WIDE_ENDS = "。、\uff01\uff0c\uff1a\uff1b\uff1f"
+_WORD = re.compile(rf"[^\s{_WIDE_ENDS}]+[{_WIDE_ENDS}]*|[{_WIDE_ENDS}]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +72,15 @@ def render(transcription: Transcription, format: Format) -> str:
 def cues(transcription: Transcription) -> Iterator[Cue]:
     """Cut a transcription into subtitles.
 
-    Long utterances are cut between words where the model gave word times. Where it gave none the
-    utterance is one subtitle, however long: times are never made up.
+    A long utterance is cut between words, near its middle, at the end of a sentence or a clause
+    where there is one, and its parts likewise until each fits. Where the model gave no word times,
+    when a part starts is estimated from the characters before it, as if the utterance were spoken
+    evenly: subtitles have to change some time, and nothing else uses these times.
     """
     for utterance in transcription.utterances:
-        if not utterance.text:
-            continue
-        placed = _place_words(utterance)
-        if placed is None:
-            yield Cue(utterance.start_s, utterance.end_s, utterance.text)
-        else:
-            yield from _cut(utterance.text, placed)
+        words = _place_words(utterance) or _estimate_words(utterance)
+        if words:
+            yield from _cut(utterance.text, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,39 +93,71 @@ class _PlacedWord:
     end_s: float
 
 
-def _place_words(utterance: Utterance) -> list[_PlacedWord] | None:
-    """Find the words in the text, which alone knows where spaces are; None if they differ."""
+def _place_words(utterance: Utterance) -> list[_PlacedWord]:
+    """Find the words in the text, which alone knows where spaces are; none if they differ."""
     words = utterance.words or ()
     positions = []
     searched = 0
     for word in words:
         position = utterance.text.find(word.text, searched)
         if position < 0:
-            return None
+            return []
         positions.append(position)
         searched = position + len(word.text)
-    starts = [0, *positions[1:]]
-    ends = [*positions[1:], len(utterance.text)]
-    placed = [
+    return [
         _PlacedWord(start, end, word.start_s, word.end_s)
-        for start, end, word in zip(starts, ends, words, strict=False)
+        for (start, end), word in zip(_parts(utterance.text, positions), words, strict=True)
     ]
-    return placed or None
+
+
+def _estimate_words(utterance: Utterance) -> list[_PlacedWord]:
+    """Spread the text evenly over the time of the utterance."""
+    positions = [found.start() for found in _WORD.finditer(utterance.text)]
+    character_s = (utterance.end_s - utterance.start_s) / max(1, len(utterance.text))
+    return [
+        _PlacedWord(
+            start,
+            end,
+            utterance.start_s + start * character_s,
+            utterance.start_s + end * character_s,
+        )
+        for start, end in _parts(utterance.text, positions)
+    ]
+
+
+def _parts(text: str, positions: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The parts of a text that begin at these positions; the first is also what is before it."""
+    return itertools.pairwise([0, *positions[1:], len(text)] if positions else [])
 
 
 def _cut(text: str, words: Sequence[_PlacedWord]) -> Iterator[Cue]:
-    """Gather words into subtitles, each as long as it may be."""
-    first = words[0]
-    for word, following in zip(words, [*words[1:], None], strict=True):
-        if following is None or not _fits(text, first, following):
-            yield Cue(first.start_s, word.end_s, text[first.start : word.end].strip())
-            if following is not None:
-                first = following
+    """Make one subtitle of the words if they fit, else of each half what this makes of it."""
+    first, last = words[0], words[-1]
+    if len(words) == 1 or _fits(text, first, last):
+        yield Cue(first.start_s, last.end_s, text[first.start : last.end].strip())
+        return
+
+    def badness(count: int) -> float:
+        position = words[count].start
+        off_centre = abs(2 * position - first.start - last.end) / (last.end - first.start)
+        return off_centre + _break_badness(text[first.start : position])
+
+    count = min(range(1, len(words)), key=badness)
+    yield from _cut(text, words[:count])
+    yield from _cut(text, words[count:])
 
 
 def _fits(text: str, first: _PlacedWord, last: _PlacedWord) -> bool:
     characters = len(text[first.start : last.end].strip())
     return characters <= CUE_CHARACTERS and last.end_s - first.start_s <= CUE_S
+
+
+def _break_badness(before: str) -> float:
+    """How bad it is to break after a text; 1 is as bad as breaking at one of its ends."""
+    end = before.rstrip(_SPACES_AND_CLOSING_MARKS)[-1:]
+    if end and end in _SENTENCE_ENDS:
+        return 0.0
+    return 0.25 if end and end in _CLAUSE_ENDS else 0.5
 
 
 def _render_text(transcription: Transcription) -> str:
@@ -186,7 +227,7 @@ def _timing(cue: Cue, decimal_mark: str) -> str:
 
 
 def _timestamp(seconds: float, decimal_mark: str) -> str:
-    total_ms = round(seconds * 1000)
+    total_ms = math.floor(seconds * 1000 + 0.5)  # not to the even one: the page cannot do that
     total_s, ms = divmod(total_ms, 1000)
     minutes, s = divmod(total_s, 60)
     hours, minutes = divmod(minutes, 60)
@@ -195,7 +236,14 @@ def _timestamp(seconds: float, decimal_mark: str) -> str:
 
 def _wrap(text: str) -> str:
     """Break into lines. An empty line would end the subtitle; wrapping leaves none."""
-    return "\n".join(textwrap.wrap(text, LINE_CHARACTERS))
+    pieces = [
+        word[start : start + LINE_CHARACTERS]
+        for word in text.split()
+        for start in range(0, len(word), LINE_CHARACTERS)
+    ]
+    return textwrap.fill(
+        " ".join(pieces), LINE_CHARACTERS, break_long_words=False, break_on_hyphens=False
+    )
 
 
 _RENDERERS: dict[Format, Callable[[Transcription], str]] = {

@@ -1,10 +1,12 @@
 """A worker in a process of its own, so that neither side waits for the other's interpreter lock.
 
 The parent listens on a local socket (a named pipe on Windows) and starts the child with the
-address; what goes over it is MessagePack. The child ends when its standard input does, even in the
-middle of a decode, so it cannot outlive its parent. `multiprocessing` itself is not used: it would
-import the user's main module again, and refuses to work inside daemonic processes, which LiveKit's
-are.
+address; what goes over it is MessagePack. While the child works it also says so, from a thread of
+its own: a process that is stopped, or stuck with the interpreter lock, is found at once, and only
+one that is stuck in native code takes as long as the slowest decode may. The child ends when its
+standard input does, even in the middle of a decode, so it cannot outlive its parent.
+`multiprocessing` itself is not used: it would import the user's main module again, and refuses to
+work inside daemonic processes, which LiveKit's are.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from typing import NoReturn
@@ -27,7 +30,7 @@ import numpy as np
 
 from hark.audio import SAMPLE_RATE
 from hark.errors import HarkError, ModelError, RecognitionError, WorkerError
-from hark.recognizer import Capabilities, Hypothesis, RecognitionOptions, Recognizer
+from hark.recognizer import Capabilities, Context, Hypothesis, RecognitionOptions, Recognizer
 from hark.worker import DecodeJob, RecognizerHost
 
 START_TIMEOUT_S = 120.0
@@ -40,6 +43,12 @@ DECODE_TIMEOUT_PER_AUDIO_S = 4.0
 """Seconds that each second of audio adds to that: large models on slow machines are slow, not hung.
 """
 
+STOPPED_TIMEOUT_S = 3.0
+"""Seconds without a sign of life after which a worker that should work counts as stopped: several
+times what the busiest machine keeps a thread waiting for."""
+
+_ALIVE_INTERVAL_S = 0.5
+_LOOKS = 3  # at a worker that is silent: if all of the machine stood still, the last shows it alive
 _EXIT_TIMEOUT_S = 2.0
 
 
@@ -60,6 +69,16 @@ class _WireJob(msgspec.Struct):
     previous: Hypothesis | None
     final: bool
     keep: bool
+    context: _WireContext | None
+
+
+class _WireContext(msgspec.Struct):
+    pcm: bytes
+    tokens: tuple[int, ...]
+
+
+class _Alive(msgspec.Struct, tag=True):
+    """Still at work."""
 
 
 class _Decoded(msgspec.Struct, tag=True):
@@ -71,9 +90,11 @@ class _Failed(msgspec.Struct, tag=True):
     is_model_error: bool = False
 
 
+_Reply = _Started | _Alive | _Decoded | _Failed
+
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder = msgspec.msgpack.Decoder(_Decode)
-_reply_decoder = msgspec.msgpack.Decoder(_Started | _Decoded | _Failed)
+_reply_decoder = msgspec.msgpack.Decoder(_Reply)
 
 
 class ProcessWorker:
@@ -86,6 +107,7 @@ class ProcessWorker:
         start_timeout_s: float = START_TIMEOUT_S,
         decode_timeout_s: float = DECODE_TIMEOUT_S,
         decode_timeout_per_audio_s: float = DECODE_TIMEOUT_PER_AUDIO_S,
+        stopped_timeout_s: float = STOPPED_TIMEOUT_S,
     ) -> None:
         """Prepare, without starting anything.
 
@@ -94,11 +116,13 @@ class ProcessWorker:
             start_timeout_s: see `START_TIMEOUT_S`.
             decode_timeout_s: see `DECODE_TIMEOUT_S`.
             decode_timeout_per_audio_s: see `DECODE_TIMEOUT_PER_AUDIO_S`.
+            stopped_timeout_s: see `STOPPED_TIMEOUT_S`.
         """
         self._arguments = tuple(arguments)
         self._start_timeout_s = start_timeout_s
         self._decode_timeout_s = decode_timeout_s
         self._decode_timeout_per_audio_s = decode_timeout_per_audio_s
+        self._stopped_timeout_s = stopped_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._lock = threading.Lock()  # guards the two above against `close` from another thread
@@ -123,6 +147,10 @@ class ProcessWorker:
         if isinstance(reply, _Started):
             return reply.capabilities
         self._stop()
+        if reply is None:
+            raise WorkerError(
+                f"the worker process did not answer within {self._start_timeout_s:g} s"
+            )
         if isinstance(reply, _Failed) and reply.is_model_error:
             raise ModelError(reply.message)
         raise WorkerError("the worker did not start")
@@ -181,14 +209,14 @@ class ProcessWorker:
         connection = self._connection
         if connection is None:
             raise WorkerError("the worker is not running")
-        audio_s = sum(len(job.samples) for job in jobs) / SAMPLE_RATE
+        audio_s = sum(map(_samples, jobs)) / SAMPLE_RATE
         timeout_s = self._decode_timeout_s + self._decode_timeout_per_audio_s * audio_s
-        with self._deadline(timeout_s):
+        with self._killed_after(self._stopped_timeout_s):  # it has nothing to do but read
             try:
                 connection.send_bytes(_encoder.encode(request))
             except OSError:
                 self._fail("the worker process is gone")
-            reply = self._receive(timeout_s)
+        reply = self._await_answer(timeout_s)
         if isinstance(reply, _Decoded):
             return reply.hypotheses
         if isinstance(reply, _Failed):
@@ -196,12 +224,12 @@ class ProcessWorker:
         self._fail("the worker process answered nonsense")
 
     @contextlib.contextmanager
-    def _deadline(self, timeout_s: float) -> Iterator[None]:
-        """Kill a worker that has stopped reading or writing in mid-message: that ends both."""
+    def _killed_after(self, timeout_s: float) -> Iterator[None]:
+        """Kill a worker that does not read what it is sent: that ends the sending, too."""
         process = self._process
         if process is None:
             raise WorkerError("the worker is not running")
-        timer = threading.Timer(timeout_s + _EXIT_TIMEOUT_S, process.kill)
+        timer = threading.Timer(timeout_s, process.kill)
         timer.daemon = True
         timer.start()
         try:
@@ -209,14 +237,32 @@ class ProcessWorker:
         finally:
             timer.cancel()
 
-    def _receive(self, timeout_s: float) -> _Started | _Decoded | _Failed:
+    def _await_answer(self, timeout_s: float) -> _Reply:
+        """Wait for what is not `_Alive`, but for no longer than the worker shows signs of life."""
+        deadline = time.monotonic() + timeout_s
+        looks_left = _LOOKS
+        while looks_left:
+            left_s = deadline - time.monotonic()
+            reply = self._receive(max(0.0, min(left_s, self._stopped_timeout_s / _LOOKS)))
+            if reply is None:
+                looks_left -= 1
+            elif isinstance(reply, _Alive):
+                looks_left = _LOOKS
+            else:
+                return reply
+            if left_s <= 0:
+                self._fail(f"the worker process did not answer within {timeout_s:g} s")
+        self._fail("the worker process has stopped")
+
+    def _receive(self, timeout_s: float) -> _Reply | None:
+        """The next message; None if none comes in time."""
         connection = self._connection
         if connection is None:
             raise WorkerError("the worker is not running")
         try:
             if not connection.poll(timeout_s):
-                self._fail(f"the worker process did not answer within {timeout_s:g} s")
-            reply: _Started | _Decoded | _Failed = _reply_decoder.decode(connection.recv_bytes())
+                return None
+            reply: _Reply = _reply_decoder.decode(connection.recv_bytes())
         except (OSError, EOFError):
             self._fail("the worker process is gone")
         except msgspec.MsgspecError:
@@ -249,7 +295,12 @@ class ProcessWorker:
             connection.close()
 
 
+def _samples(job: DecodeJob) -> int:
+    return len(job.samples) + (len(job.context.samples) if job.context else 0)
+
+
 def _to_wire(job: DecodeJob) -> _WireJob:
+    context = job.context
     return _WireJob(
         job.stream,
         job.offset,
@@ -258,13 +309,21 @@ def _to_wire(job: DecodeJob) -> _WireJob:
         job.previous,
         job.final,
         job.keep,
+        _WireContext(context.samples.tobytes(), context.tokens) if context else None,
     )
 
 
 def _from_wire(job: _WireJob) -> DecodeJob:
-    samples = np.frombuffer(job.pcm, dtype=np.int16)
+    context = job.context
     return DecodeJob(
-        job.stream, job.offset, samples, job.options, job.previous, job.final, job.keep
+        job.stream,
+        job.offset,
+        np.frombuffer(job.pcm, dtype=np.int16),
+        job.options,
+        job.previous,
+        job.final,
+        job.keep,
+        Context(np.frombuffer(context.pcm, np.int16), context.tokens) if context else None,
     )
 
 
@@ -284,9 +343,37 @@ def serve(load: Callable[[], Recognizer]) -> None:
         Client(address, authkey=bytes.fromhex(key)) as connection,
     ):
         host = _load(load, connection)
+        heart = _Heart(connection)
         while host is not None:
             request = _request_decoder.decode(connection.recv_bytes())
-            connection.send_bytes(_encoder.encode(_answer(host, request)))
+            heart.answer(partial(_answer, host, request))
+
+
+class _Heart:
+    """Answers the parent, and tells it again and again that the answer is being worked on."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._is_working = threading.Event()
+        self._lock = threading.Lock()  # one message at a time, and no sign of life after the answer
+        threading.Thread(target=self._beat, name="hark-heart", daemon=True).start()
+
+    def answer(self, work: Callable[[], _Reply]) -> None:
+        self._is_working.set()
+        reply = work()
+        with self._lock:
+            self._is_working.clear()
+            self._connection.send_bytes(_encoder.encode(reply))
+
+    def _beat(self) -> None:
+        alive = _encoder.encode(_Alive())
+        with contextlib.suppress(OSError):  # the parent is gone
+            while True:
+                self._is_working.wait()
+                time.sleep(_ALIVE_INTERVAL_S)
+                with self._lock:
+                    if self._is_working.is_set():
+                        self._connection.send_bytes(alive)
 
 
 def _end_with_the_parent() -> None:

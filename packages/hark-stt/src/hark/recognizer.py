@@ -35,6 +35,10 @@ class Capabilities:
         streaming: its state advances with the audio; False means that each decode reads the
             utterance again.
         language_detection: finds the language itself when none is given.
+        context: reads an utterance better together with what was said just before it.
+        anchor: where not 0, a decode is cheaper with the hypothesis for the first part of its
+            audio, and finals are decoded by way of hypotheses for each whole multiple of so many
+            samples: see `Recognizer.decode`.
         max_batch: how many streams one `decode` call may carry.
     """
 
@@ -44,6 +48,8 @@ class Capabilities:
     keyterms: bool = False
     streaming: bool = False
     language_detection: bool = False
+    context: bool = False
+    anchor: int = 0
     max_batch: int = 1
 
     def match_language(self, language: str) -> str | None:
@@ -101,6 +107,19 @@ class Hypothesis:
     tokens: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Context:
+    """What was said just before an utterance, for a model that reads on from there.
+
+    Attributes:
+        samples: the audio right up to the utterance's first sample, shape (n,), 16 kHz.
+        tokens: what the same model made of that audio.
+    """
+
+    samples: PcmArray
+    tokens: tuple[int, ...]
+
+
 class RecognitionStream(Protocol):
     """One utterance inside a recogniser."""
 
@@ -126,14 +145,18 @@ class Recognizer(Protocol):
         ...
 
     def open_stream(
-        self, options: RecognitionOptions, *, previous: Hypothesis | None = None
+        self,
+        options: RecognitionOptions,
+        *,
+        previous: Hypothesis | None = None,
+        context: Context | None = None,
     ) -> RecognitionStream:
         """Open an utterance. Cheap: no weights are touched.
 
         Args:
             options: what the caller wants; already checked against `capabilities`.
-            previous: the last hypothesis of the same utterance, when it moves here from another
-                worker.
+            previous: a hypothesis for an earlier part of the same utterance, which may help.
+            context: None where `capabilities` has no context.
         """
         ...
 
@@ -142,8 +165,10 @@ class Recognizer(Protocol):
     ) -> list[Hypothesis]:
         """Give the best hypothesis for all audio pushed so far, one for each stream.
 
-        A final decode depends on nothing but the stream's audio and options: not on earlier
-        hypotheses, nor on the other streams of the call (design.md, invariant 1). An interim
+        A final decode depends on nothing but the stream's audio, context and options: not on the
+        other streams of the call, nor on earlier hypotheses (design.md, invariant 1), except where
+        `Capabilities.anchor` says so. Then `previous` is that of the last anchor, which was
+        decoded with that of the anchor before; so it depends on the audio alone, too. An interim
         decode may take any short cut.
 
         Args:

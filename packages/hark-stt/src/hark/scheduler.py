@@ -22,7 +22,7 @@ from enum import IntEnum
 
 from hark.audio import PcmArray, PcmBuffer
 from hark.errors import ClosedError, HarkError, RecognitionError, WorkerError
-from hark.recognizer import Capabilities, Hypothesis, RecognitionOptions
+from hark.recognizer import Capabilities, Context, Hypothesis, RecognitionOptions
 from hark.worker import DecodeJob, Worker
 
 logger = logging.getLogger("hark.scheduler")
@@ -38,6 +38,10 @@ new to show."""
 INTERIM_SHARE = 0.5
 """The part of the workers' time that interims may take; the rest is for finals (design.md,
 invariant 6)."""
+
+ANCHOR_MARGIN = 8_000
+"""Samples (0.5 s) before the end of a final in which no anchor counts: much of that is silence, in
+which no interim is asked for, and there are only a few tokens to win."""
 
 _RESTART_DELAYS_S = (0.0, 0.5, 2.0, 5.0)
 _SMOOTHING = 0.1  # weight of the newest decode in the running mean of decode times
@@ -66,6 +70,7 @@ class _Request:
     priority: Priority
     final: bool
     length: int | None
+    context: Context | None
     future: Future[Decoded]
     order: int
     attempts: int = 0
@@ -89,6 +94,8 @@ class DecodeStream:
         self.home: int | None = None
         self.held = 0
         self.previous: Hypothesis | None = None
+        # The hypotheses for each whole multiple of `Capabilities.anchor`, from the first on.
+        self.anchors: list[Hypothesis] = []
 
     @property
     def length(self) -> int:
@@ -106,7 +113,12 @@ class DecodeStream:
             return self._audio.read(start, self._audio.end if end is None else end)
 
     def decode(
-        self, priority: Priority, *, final: bool, length: int | None = None
+        self,
+        priority: Priority,
+        *,
+        final: bool,
+        length: int | None = None,
+        context: Context | None = None,
     ) -> Future[Decoded]:
         """Ask for a hypothesis.
 
@@ -114,14 +126,16 @@ class DecodeStream:
             priority: how urgent it is.
             final: see `Recognizer.decode`.
             length: decode this many samples from the start; None means all there are when the turn
-                comes.
+                comes. An interim for a whole multiple of `Capabilities.anchor` spares the final
+                that work.
+            context: what was said before; for models that have use for it.
 
         Returns:
             A future; cancelling it takes the request back if it has not started. It fails with
             `RecognitionError` (the engine failed, or brought down several workers), `WorkerError`
             (no worker is left) or `ClosedError`.
         """
-        return self._scheduler._submit(self, priority, final, length)
+        return self._scheduler._submit(self, priority, final, length, context)
 
     def hasten(self, future: Future[Decoded], priority: Priority) -> None:
         """Make a request of this stream more urgent, if it still waits."""
@@ -164,6 +178,11 @@ class Scheduler:
         if self._capabilities is None:
             raise ClosedError("the scheduler has not been started")
         return self._capabilities
+
+    @property
+    def worker_count(self) -> int:
+        """Workers, running or not."""
+        return len(self._workers)
 
     @property
     def waiting(self) -> int:
@@ -252,7 +271,12 @@ class Scheduler:
                 thread.join(timeout=5)
 
     def _submit(
-        self, stream: DecodeStream, priority: Priority, final: bool, length: int | None
+        self,
+        stream: DecodeStream,
+        priority: Priority,
+        final: bool,
+        length: int | None,
+        context: Context | None,
     ) -> Future[Decoded]:
         future: Future[Decoded] = Future()
         with self._changed:
@@ -263,7 +287,7 @@ class Scheduler:
                 future.set_exception(WorkerError("no worker of this model is running"))
                 return future
             self._waiting.append(
-                _Request(stream, priority, final, length, future, next(self._order))
+                _Request(stream, priority, final, length, context, future, next(self._order))
             )
             self._changed.notify_all()
         return future
@@ -353,15 +377,57 @@ class Scheduler:
         return batch
 
     def _run(self, index: int, batch: list[_Request], forget: list[int]) -> None:
-        jobs = [self._job(request) for request in batch]
         started = time.perf_counter()
+        for request in batch:
+            for number in range(len(request.stream.anchors) + 1, self._anchors(request) + 1):
+                self._make_anchor(index, request.stream, number)
+        jobs = [self._job(request) for request in batch]
         hypotheses = self._workers[index].decode(jobs, forget)
         self._note_time(batch, time.perf_counter() - started)
         for request, job, hypothesis in zip(batch, jobs, hypotheses, strict=True):
-            length = job.offset + len(job.samples)
-            request.stream.previous = hypothesis
-            request.stream.held = length if job.keep else 0
+            stream, length = request.stream, job.offset + len(job.samples)
+            stream.previous = hypothesis
+            stream.held = length if job.keep else 0
+            if self._is_anchor(request):
+                _add_anchor(stream, length // self.capabilities.anchor, hypothesis)
             request.future.set_result(Decoded(hypothesis, length))
+
+    def _is_anchor(self, request: _Request) -> bool:
+        anchor = self.capabilities.anchor
+        is_whole = request.length is not None and anchor > 0 and request.length % anchor == 0
+        return is_whole and not request.final
+
+    def _anchors(self, request: _Request) -> int:
+        """How many anchors a decode goes by: a matter of its audio only, not of who asked when."""
+        anchor = self.capabilities.anchor
+        if not anchor or request.priority is Priority.RECORDING:
+            return 0  # a recording is decoded once only
+        if self._is_anchor(request):
+            assert request.length is not None
+            return request.length // anchor - 1
+        if not request.final:
+            return 0
+        length = request.stream.length if request.length is None else request.length
+        return max(0, length - ANCHOR_MARGIN) // anchor
+
+    def _previous(self, request: _Request) -> Hypothesis | None:
+        if self.capabilities.anchor and (request.final or self._is_anchor(request)):
+            count = self._anchors(request)
+            return request.stream.anchors[count - 1] if count else None
+        return request.stream.previous
+
+    def _make_anchor(self, index: int, stream: DecodeStream, number: int) -> None:
+        job = DecodeJob(
+            stream=stream.id,
+            offset=0,
+            samples=stream.read(0, number * self.capabilities.anchor),
+            options=stream.options,
+            previous=stream.anchors[number - 2] if number > 1 else None,
+            final=False,
+            keep=False,
+        )
+        (hypothesis,) = self._workers[index].decode([job])
+        _add_anchor(stream, number, hypothesis)
 
     def _job(self, request: _Request) -> DecodeJob:
         stream = request.stream
@@ -373,10 +439,11 @@ class Scheduler:
             offset=offset,
             samples=stream.read(offset, request.length),
             options=stream.options,
-            previous=stream.previous,
+            previous=self._previous(request),
             final=request.final,
             # After its last hypothesis a streaming model's state is of no more use.
             keep=self.capabilities.streaming and not request.final,
+            context=request.context,
         )
 
     def _note_time(self, batch: list[_Request], elapsed_s: float) -> None:
@@ -450,6 +517,12 @@ class Scheduler:
             waiting, self._waiting = self._waiting, []
         for request in waiting:
             _fail(request, WorkerError("no worker of this model is running"))
+
+
+def _add_anchor(stream: DecodeStream, number: int, hypothesis: Hypothesis) -> None:
+    # Another worker may have been quicker, with the same result.
+    if number == len(stream.anchors) + 1:
+        stream.anchors.append(hypothesis)
 
 
 def _fail(request: _Request, error: HarkError) -> None:

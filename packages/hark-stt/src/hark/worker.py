@@ -11,6 +11,7 @@ from hark.audio import PcmArray
 from hark.errors import RecognitionError, WorkerError
 from hark.recognizer import (
     Capabilities,
+    Context,
     Hypothesis,
     RecognitionOptions,
     RecognitionStream,
@@ -29,6 +30,7 @@ class DecodeJob:
         samples: audio from `offset` on, shape (n,).
         options: what the caller wants.
         previous: the utterance's last hypothesis, which may help.
+        context: what was said before; goes with offset 0 only.
         final: see `Recognizer.decode`.
         keep: whether more audio of this stream will come to this worker.
     """
@@ -40,6 +42,7 @@ class DecodeJob:
     previous: Hypothesis | None
     final: bool
     keep: bool
+    context: Context | None = None
 
 
 class Worker(Protocol):
@@ -98,7 +101,9 @@ class RecognizerHost:
     def _advance(self, job: DecodeJob) -> RecognitionStream:
         stream = self._streams.pop(job.stream, None)
         if job.offset == 0:
-            stream = self._recognizer.open_stream(job.options, previous=job.previous)
+            stream = self._recognizer.open_stream(
+                job.options, previous=job.previous, context=job.context
+            )
         elif stream is None:
             raise RecognitionError("the earlier audio of this stream is not on this worker")
         stream.push(job.samples)

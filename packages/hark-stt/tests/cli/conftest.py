@@ -18,7 +18,7 @@ import psutil
 import pytest
 import soundfile
 
-from hark.cli import recording
+from hark import recording
 
 DEADLINE_S = 30.0
 """Nothing here takes as long, so a wait that does is a hang."""
@@ -156,10 +156,12 @@ def api_key() -> str:
 
 @pytest.fixture(scope="session")
 def server(api_key: str) -> Iterator[str]:
-    """The URL of a real server with a key."""
+    """The URL of a real server with a key, and with the default model and the fake one."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "hark", "serve", "--port", str(port), "--workers", "1"]
+    models = "moonshine-tiny-en,fake"
+    flags = ["--port", str(port), "--workers", "1", "--models", models]
+    command = [sys.executable, "-m", "hark", "serve", *flags]
     process = subprocess.Popen(
         command,
         stderr=subprocess.DEVNULL,

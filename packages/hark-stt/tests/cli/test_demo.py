@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hark.cli import app, extras, recording
+from hark import recording
+from hark.cli import app, extras
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Any]

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from hark.cli import measures, recording
+from hark import recording
+from hark.cli import measures
 from hark.cli.measures import PushClock, Spread, word_errors
 
 

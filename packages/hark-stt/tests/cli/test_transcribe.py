@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -11,9 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hark.cli import app, recording
+from hark import recording
+from hark.cli import app
 from hark.cli.transcribe import Format
 from hark.formats import FORMATS
+
+WORD_S = 0.3
+"""How long the fake model takes to say a word."""
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Any]
@@ -104,17 +109,21 @@ def test_word_times_that_the_model_does_not_have_are_refused(
     assert "has no word times" in result.stderr
 
 
+@pytest.mark.parametrize("where", ["here", "on a server"])
 @BOTH_MODES
-def test_long_utterances_become_several_subtitles_where_the_model_has_word_times(
-    speech_file: Path, mode: list[str]
+def test_subtitles_are_cut_at_word_times_where_the_model_has_them(
+    server: str, api_key: str, speech_file: Path, mode: list[str], where: str
 ) -> None:
-    def transcribed(format: str) -> str:
-        result = _transcribe("--model", "fake", "-f", format, *mode, speech_file)
-        assert (result.exit_code, result.stderr) == (0, "")
-        return result.stdout
-
-    cues = transcribed("srt").count(" --> ")
-    assert cues > len(json.loads(transcribed("json"))["utterances"])
+    url = ["--url", server] if where == "on a server" else []
+    result = _transcribe(
+        "--model", "fake", "-f", "srt", *mode, *url, speech_file, HARK_API_KEY=api_key
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = re.findall(r"00:00:(\d\d,\d{3}) --> ", result.stdout)
+    starts = [float(seconds.replace(",", ".")) for seconds in found]
+    assert len(starts) > 1
+    words = [(start - starts[0]) / WORD_S for start in starts]
+    assert words == pytest.approx([round(word) for word in words], abs=0.01)
 
 
 def test_an_unknown_model_is_reported_once(

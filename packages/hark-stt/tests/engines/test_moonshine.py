@@ -12,7 +12,7 @@ from hark.engines import catalogue, registry
 from hark.engines.moonshine import MIN_CONFIDENCE, MoonshineRecognizer
 from hark.engines.moonshine_model import DecoderState, Logits, MoonshineModel
 from hark.errors import ClosedError, ModelFileError
-from hark.recognizer import Hypothesis, RecognitionOptions
+from hark.recognizer import Context, Hypothesis, RecognitionOptions
 
 Decode = Callable[..., Hypothesis]
 
@@ -83,23 +83,26 @@ def test_a_final_does_not_depend_on_the_chunks_of_the_audio(
     assert decode(moonshine, *chunks) == decode(moonshine, sentence)
 
 
-def test_a_final_does_not_depend_on_earlier_interims(
+def test_an_utterance_is_read_on_from_its_context(
     moonshine: MoonshineRecognizer, decode: Decode, sentence: PcmArray
 ) -> None:
-    stream = moonshine.open_stream(RecognitionOptions())
-    for i in range(0, len(sentence), 4_800):
-        stream.push(sentence[i : i + 4_800])
-        moonshine.decode([stream], final=[False])
-    assert moonshine.decode([stream], final=[True]) == [decode(moonshine, sentence)]
+    cut = 2 * SAMPLE_RATE + 1_600  # "It was the best | of times"
+    before, after = sentence[:cut], sentence[cut:]
+    stream = moonshine.open_stream(
+        RecognitionOptions(), context=Context(before, decode(moonshine, before).tokens)
+    )
+    stream.push(after)
+    (hypothesis,) = moonshine.decode([stream], final=[True])
+    assert hypothesis.text.startswith("of times.")
+    assert not decode(moonshine, after).text.startswith("of times.")
 
 
-def test_a_final_does_not_depend_on_the_hypothesis_of_another_worker(
+def test_context_without_audio_after_it_has_no_text(
     moonshine: MoonshineRecognizer, decode: Decode, sentence: PcmArray
 ) -> None:
-    misleading = Hypothesis("", tokens=tuple(range(100, 140)))
-    stream = moonshine.open_stream(RecognitionOptions(), previous=misleading)
-    stream.push(sentence)
-    assert moonshine.decode([stream], final=[True]) == [decode(moonshine, sentence)]
+    context = Context(sentence, decode(moonshine, sentence).tokens)
+    stream = moonshine.open_stream(RecognitionOptions(), context=context)
+    assert moonshine.decode([stream], final=[True]) == [Hypothesis("", language="en")]
 
 
 def test_streams_of_one_call_do_not_affect_each_other(
@@ -143,15 +146,17 @@ def test_an_interim_that_repeats_the_previous_hypothesis_takes_one_pass(
 def test_interims_take_far_fewer_passes_than_decoding_afresh(
     moonshine: MoonshineRecognizer, passes: list[int], sentence: PcmArray
 ) -> None:
-    def decode_growing(*, final: bool) -> int:
+    def decode_growing(*, afresh: bool) -> int:
         passes.clear()
         stream = moonshine.open_stream(RecognitionOptions())
-        for i in range(0, len(sentence), 4_800):
-            stream.push(sentence[i : i + 4_800])
-            moonshine.decode([stream], final=[final])
+        for i in range(4_800, len(sentence), 4_800):
+            if afresh:
+                stream = moonshine.open_stream(RecognitionOptions())
+            stream.push(sentence[0 if afresh else i - 4_800 : i])
+            moonshine.decode([stream], final=[False])
         return len(passes)
 
-    assert decode_growing(final=False) < decode_growing(final=True) / 2
+    assert decode_growing(afresh=False) < decode_growing(afresh=True) / 2
 
 
 def test_a_draft_goes_on_after_a_word_that_changed(

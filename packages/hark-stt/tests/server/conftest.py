@@ -73,8 +73,12 @@ class RunningServer:
         return self._server.started
 
     @property
+    def connections(self) -> set[Any]:
+        return self._server.server_state.connections
+
+    @property
     def connection_count(self) -> int:
-        return len(self._server.server_state.connections)
+        return len(self.connections)
 
     def end(self) -> None:
         """Do what SIGTERM does."""

@@ -8,7 +8,7 @@ import threading
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from hark.audio import SAMPLE_RATE
+from hark.audio import SAMPLE_RATE, read_audio
 from hark.engines.fake import FakeRecognizer
 from hark.engines.pool import ModelPool
 from hark.errors import ModelFileError
@@ -38,7 +38,7 @@ async def test_the_server_answers_while_it_loads_and_takes_work_when_it_is_ready
 ):
     server = run_server(wait=False)
     health, readiness = await http.get(server, "/healthz"), await http.get(server, "/readyz")
-    assert (health.status, health.json()) == (200, {"status": "loading"})
+    assert (health.status, health.json()["status"]) == (200, "loading")
     assert (readiness.status, readiness.json()) == (503, {"status": "loading"})
     with pytest.raises(InvalidStatus) as refusal:
         async with open_client(server):
@@ -55,6 +55,9 @@ async def test_the_server_answers_while_it_loads_and_takes_work_when_it_is_ready
     server.wait_until_ready()
     readiness = await http.get(server, "/readyz")
     assert (readiness.status, readiness.json()) == (200, {"status": "ready"})
+    health = (await http.get(server, "/healthz")).json()
+    assert health["status"] == "ready"
+    assert 0 <= health["loop_lag_ms"] < 60_000
     async with open_client(server) as client:
         assert isinstance(await client.begin(), Ready)
 
@@ -179,6 +182,30 @@ async def test_a_transcription_that_outlasts_the_grace_period_gets_503(
     assert reply.status == 503
     assert reply.json()["code"] == "draining"
     decode_gate.set()
+    server.join()
+
+
+async def test_reading_a_long_file_ends_with_the_grace_period(
+    run_server, http, recording, encode, monkeypatch
+):
+    reads = threading.Event()
+
+    def read_for_ever(source, *, max_s, check_cancelled):
+        def watched():
+            reads.set()
+            check_cancelled()
+
+        while True:
+            source.seek(0)
+            read_audio(source, max_s=max_s, check_cancelled=watched)
+
+    monkeypatch.setattr("hark.server.transcribe.read_audio", read_for_ever)
+    server = run_server(grace_period_s=0.2)
+    posting = asyncio.create_task(http.transcribe(server, encode(recording, "FLAC")))
+    await asyncio.to_thread(reads.wait, 20)
+    server.end()
+    reply = await posting
+    assert (reply.status, reply.json()["code"]) == (503, "draining")
     server.join()
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +53,23 @@ def test_tracebacks_are_kept(formatter):
         made = record()
         made.exc_info = (ValueError, error, error.__traceback__)
     assert "Traceback" in formatter.format(made)
+
+
+def test_a_log_file_does_not_grow_for_ever(tmp_path: Path) -> None:
+    chatty = """
+import logging, sys
+from pathlib import Path
+from hark.server import logs
+logs.MAX_FILE_BYTES = 10_000
+logs.configure_logging("info", "text", file=Path(sys.argv[1]))
+for number in range(1_000):
+    logging.getLogger("hark").info("chatter", extra={"number": number})
+"""
+    subprocess.run([sys.executable, "-c", chatty, tmp_path / "log"], check=True)
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes.keys() == {"log", "log.1"}
+    assert max(sizes.values()) <= 10_000
+    assert "number=999" in (tmp_path / "log").read_text()
 
 
 async def test_the_access_log_has_no_query(server, http, caplog):

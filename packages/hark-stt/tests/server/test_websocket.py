@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import socket
@@ -14,7 +15,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hark.audio import SAMPLE_RATE
 from hark.engines.pool import ModelPool
-from hark.server.serve import _uvicorn_config, _WebSocketProtocol
+from hark.server.chatter import CHATTER_AT_ONCE
+from hark.server.connections import MAX_FRAGMENTS, WebSocketConnection
+from hark.server.serve import _uvicorn_config
 from hark.server.service import Service
 from hark.server.settings import ServerSettings
 from hark_protocol import (
@@ -31,6 +34,7 @@ from hark_protocol import (
     Ready,
     SpeechEnded,
     SpeechStarted,
+    decode_server,
 )
 
 CHUNK = SAMPLE_RATE // 10
@@ -129,10 +133,123 @@ async def test_a_message_far_beyond_the_limit_closes_with_1009_at_once(server, o
         assert await client.close_code() == 1009
 
 
-async def test_text_that_is_not_utf8_closes_with_1007(server, open_client):
+async def test_text_that_is_not_utf8_is_refused_and_not_logged(server, open_client, caplog):
+    with caplog.at_level(logging.INFO):
+        async with open_client(server) as client:
+            await client.websocket.send(b"a secret \xff", text=True)
+            error = await client.receive()
+            assert isinstance(error, Error)
+            assert (error.code, error.retryable) == ("invalid_message", False)
+            assert await client.close_code() == 1007
+        await asyncio.to_thread(server.wait_until, lambda: not server.service.session_count)
+    ours = [record for record in caplog.records if record.name.startswith(("hark", "uvicorn"))]
+    assert all(record.levelno < logging.WARNING for record in ours)
+    assert not any("secret" in str(vars(record)) or record.exc_info for record in ours)
+
+
+@pytest.mark.parametrize("message", ['{"type":"flush","id":%d}', '{"type":"config"}', b"", b"ab"])
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_flood_of_what_is_not_audio_ends_its_session_only(
+    server, open_client, recording, message, reads
+):
+    async with open_client(server) as healthy, open_client(server) as flooding:
+        await healthy.begin()
+        await flooding.begin()
+        if not reads:
+            flooding.websocket.transport.pause_reading()
+        with contextlib.suppress(ConnectionClosed):
+            for number in range(5 * CHATTER_AT_ONCE):
+                numbered = message % number if "%d" in str(message) else message
+                await flooding.websocket.send(numbered)
+        await asyncio.to_thread(server.wait_until, lambda: server.service.session_count == 1)
+        if reads:
+            last = ""
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    last = await flooding.websocket.recv()
+            error = decode_server(last)
+            assert (error.code, error.retryable) == ("unexpected_message", False)
+            assert await flooding.close_code() == 1008
+        flooding.websocket.transport.abort()
+        messages = await converse(healthy, recording[: 3 * SAMPLE_RATE])
+        assert any(isinstance(message, Final) for message in messages)
+
+
+async def test_a_flush_after_every_frame_of_a_recording_is_no_flood(server, open_client):
     async with open_client(server) as client:
-        await client.websocket.send(b"\xff\xfe{", text=True)
-        assert await client.close_code() == 1007
+        await client.begin()
+        receiving = asyncio.create_task(client.receive_until(Closed))
+        for number in range(2 * CHATTER_AT_ONCE):
+            await client.send(Audio(bytes(SAMPLE_RATE // 50 * 2)))
+            await client.send(Flush(number))
+        await client.send(Close())
+        answers = [message for message in await receiving if isinstance(message, Flushed)]
+        assert len(answers) == 2 * CHATTER_AT_ONCE
+
+
+HANDSHAKE = (
+    b"GET /ws/transcribe HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+NO_MASK = bytes(4)
+PING = b"\x89\xfd" + NO_MASK + bytes(125)
+FIRST_FRAGMENT, NEXT_FRAGMENT = b"\x02\x80" + NO_MASK, b"\x00\x80" + NO_MASK
+
+
+@pytest.mark.parametrize(
+    ("flood", "close_code"),
+    [
+        (2 * CHATTER_AT_ONCE * PING, 1008),
+        (FIRST_FRAGMENT + 2 * MAX_FRAGMENTS * NEXT_FRAGMENT, 1009),
+    ],
+)
+async def test_a_flood_of_frames_that_no_session_sees_ends_its_connection(
+    server, flood, close_code
+):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(flood)
+    received = await asyncio.wait_for(reader.read(), 20)  # ends when the server closes
+    assert b"\x88" in received
+    close_frame = received[received.rindex(b"\x88") :]
+    assert int.from_bytes(close_frame[2:4], "big") == close_code
+    writer.close()
+    await asyncio.to_thread(server.wait_until, lambda: not server.service.session_count)
+
+
+async def test_pongs_that_nobody_reads_are_not_kept(server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    (connection,) = server.connections
+    counted = []
+    connection._pings.is_too_much = lambda now: counted.append(now)
+    connection.writable.clear()  # as when the client's and the system's buffers are full
+    writer.write(PING * 10)
+    await asyncio.to_thread(server.wait_until, lambda: len(counted) == 10)
+    connection.writable.set()
+    writer.write(b"\x89\x81" + NO_MASK + b"x")
+    assert await reader.readexactly(3) == b"\x8a\x01x"
+    writer.close()
+
+
+async def test_a_handshake_that_takes_too_long_is_told_so(server, monkeypatch):
+    monkeypatch.setattr("hark.server.connections.HEAD_TIMEOUT_S", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HANDSHAKE[:100])
+    answer = await asyncio.wait_for(reader.read(), 20)  # ends when the server closes
+    head, body = answer.split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert decode_server(body.decode()).code == "idle_timeout"
+    writer.close()
+
+
+async def test_a_connection_that_says_nothing_at_all_is_closed(server, monkeypatch):
+    monkeypatch.setattr("hark.server.connections.HEAD_TIMEOUT_S", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    writer.close()
 
 
 @pytest.mark.parametrize(
@@ -234,7 +351,7 @@ async def test_a_lost_client_gives_its_place_back(run_server, open_client, recor
 
 
 async def test_a_client_that_does_not_read_is_cut(run_server, caplog, monkeypatch):
-    monkeypatch.setattr("hark.server.serve.UNSENT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("hark.server.connections.UNSENT_TIMEOUT_S", 0.1)
     # Small buffers on both sides, so that little is needed to fill them.
     server = run_server(
         send_timeout_s=0.5,
@@ -251,6 +368,7 @@ async def test_a_client_that_does_not_read_is_cut(run_server, caplog, monkeypatc
 
             async def ask_for_answers():
                 for i in range(100_000):
+                    await websocket.send(bytes(CHUNK * 2))
                     await websocket.send(f'{{"type":"flush","id":{i}}}')
 
             asking = asyncio.create_task(ask_for_answers())
@@ -304,14 +422,10 @@ async def test_random_messages_never_harm_the_server(server, open_client, record
 
 async def test_random_bytes_on_the_port_never_harm_the_server(server, open_client):
     random_bytes = random.Random(1859)
-    handshake = (
-        b"GET /ws/transcribe HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
     for i in range(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         if i % 2:
-            writer.write(handshake)
+            writer.write(HANDSHAKE)
             await reader.readuntil(b"\r\n\r\n")
         writer.write(random_bytes.randbytes(random_bytes.randrange(1, 4000)))
         writer.write_eof()
@@ -376,7 +490,7 @@ class Socket:
 async def test_only_silence_counts_as_a_lost_client_and_not_audio_that_we_do_not_take():
     settings = ServerSettings(ping_timeout_s=60)
     service = Service(settings, ModelPool(["fake"], workers=1, kind="thread"))
-    protocol = _WebSocketProtocol(
+    protocol = WebSocketConnection(
         _uvicorn_config(service, on_failure=lambda: None), ServerState(), {}
     )
     protocol.transport = transport = Socket()
@@ -401,10 +515,7 @@ async def test_only_silence_counts_as_a_lost_client_and_not_audio_that_we_do_not
 async def test_a_client_that_answers_no_ping_is_cut(run_server):
     server = run_server(ping_interval_s=1, ping_timeout_s=1)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(
-        b"GET /ws/transcribe HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
+    writer.write(HANDSHAKE)
     assert b" 101 " in await reader.readline()
     await asyncio.wait_for(reader.read(), 20)  # ends when the server closes
     await asyncio.to_thread(server.wait_until, lambda: not server.service.session_count)

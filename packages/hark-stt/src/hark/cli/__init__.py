@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from hark.cli import models
+from hark.cli.bench import bench
 from hark.cli.demo import demo
 from hark.cli.doctor import doctor
 from hark.cli.serve import serve
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(transcribe)
 app.command()(serve)
+app.command()(bench)
 app.add_typer(models.app, name="models")
 app.command()(doctor)
 

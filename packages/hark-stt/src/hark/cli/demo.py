@@ -58,7 +58,7 @@ def demo(
 
 
 def _reference_text(audio: Path | None, reference: str | None) -> str | None:
-    from hark.cli import recording
+    from hark import recording
 
     if audio is None:
         return recording.TEXT
@@ -83,8 +83,8 @@ async def _run(
 ) -> None:
     async with AsyncExitStack() as stack:
         with err.status("Loading ..."):  # LiveKit alone takes a second or two to import
+            from hark import recording
             from hark.audio import SAMPLE_RATE, read_audio
-            from hark.cli import recording
             from hark.cli.blocking import in_thread
 
             if server is not None:

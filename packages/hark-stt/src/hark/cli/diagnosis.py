@@ -7,7 +7,8 @@ import platform
 import time
 from dataclasses import dataclass, field
 
-from hark.cli import extras, recording
+from hark import recording
+from hark.cli import extras
 from hark.cli.blocking import in_thread
 from hark.cli.extras import Requirement
 from hark.cli.models import real_models

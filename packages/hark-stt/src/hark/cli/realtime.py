@@ -60,7 +60,12 @@ class Listener(Protocol):
 
 
 async def transcribe_in_real_time(
-    session: StreamingSession, config: Config, samples: PcmArray, listener: Listener
+    session: StreamingSession,
+    config: Config,
+    samples: PcmArray,
+    listener: Listener,
+    *,
+    prefer_words: bool = False,
 ) -> Transcription:
     """Recognise a recording as if it were spoken now. Safe to cancel. The session stays open.
 
@@ -69,14 +74,18 @@ async def transcribe_in_real_time(
         config: the first message; its sample rate is `SAMPLE_RATE`.
         samples: shape (n,), at `SAMPLE_RATE`.
         listener: told what comes when it comes.
+        prefer_words: whether to ask for word times if the model turns out to have them.
 
     Raises:
         RecognitionError: the session ended with an error.
         HarkError: the connection is lost.
     """
     deadline_s = len(samples) / SAMPLE_RATE + PATIENCE_S
-    collecting = asyncio.create_task(_collect(session, len(samples), listener))
-    feeding = asyncio.create_task(_feed(session, config, samples, listener.on_progress))
+    ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+    collecting = asyncio.create_task(_collect(session, ready, len(samples), listener))
+    feeding = asyncio.create_task(
+        _feed(session, config, ready, samples, listener.on_progress, prefer_words=prefer_words)
+    )
     try:
         done, pending = await asyncio.wait(
             (collecting, feeding), timeout=deadline_s, return_when=asyncio.FIRST_EXCEPTION
@@ -95,10 +104,17 @@ async def transcribe_in_real_time(
 async def _feed(
     session: StreamingSession,
     config: Config,
+    ready: asyncio.Future[Ready],
     samples: PcmArray,
     on_progress: Callable[[float], None],
+    *,
+    prefer_words: bool,
 ) -> None:
     await session.receive(config)
+    # Asking for what the model does not have would end the session, and only now it says what it
+    # has. Before the first audio, so that it holds from the first utterance on.
+    if (await ready).capabilities.words and prefer_words:
+        await session.receive(Config(words=True))
     heard = 0
     async for frame in paced(samples):
         await session.receive(Audio(frame.tobytes()))
@@ -107,25 +123,27 @@ async def _feed(
     await session.receive(Close())
 
 
-async def _collect(session: StreamingSession, length: int, listener: Listener) -> Transcription:
-    ready: Ready | None = None
+async def _collect(
+    session: StreamingSession, ready: asyncio.Future[Ready], length: int, listener: Listener
+) -> Transcription:
     utterances = []
     async for message in session:
         if isinstance(message, Error):
             raise RecognitionError(message.message)
         if isinstance(message, Ready):
-            ready = message
+            ready.set_result(message)
         elif isinstance(message, (Interim, Preflight)):
             listener.on_interim(message.text)
         elif isinstance(message, Final) and message.text:
             listener.on_final(message.text)
             utterances.append(utterance_of(message))
-    if ready is None:
+    if not ready.done():
         raise RecognitionError("the session ended before it began")
+    options = ready.result()
     return Transcription(
         text=" ".join(utterance.text for utterance in utterances),
-        language=ready.language or next((u.language for u in utterances if u.language), None),
+        language=options.language or next((u.language for u in utterances if u.language), None),
         duration_s=length / SAMPLE_RATE,
-        model=ready.model,
+        model=options.model,
         utterances=tuple(utterances),
     )

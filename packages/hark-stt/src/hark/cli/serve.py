@@ -12,7 +12,6 @@ from hark.cli.extras import require
 from hark.cli.lifecycle import exit_codes
 from hark.errors import SettingsError
 from hark.server.settings import (
-    SESSIONS_PER_WORKER,
     LogFormat,
     LogLevel,
     ServerSettings,
@@ -98,7 +97,7 @@ def serve(
             "max_sessions",
             "Most sessions at a time.",
             "Limits",
-            show_default=f"{SESSIONS_PER_WORKER} for each worker",
+            show_default="measured at the first start",
         ),
     ] = None,
     max_transcriptions: Annotated[

@@ -17,7 +17,7 @@ from hark.cli.realtime import Listener, StreamingSession, transcribe_in_real_tim
 from hark.cli.remote import HarkServer
 from hark.cores import usable_cores
 from hark.embedded import Embedded
-from hark.formats import Format, render, wants_words
+from hark.formats import SUBTITLE_FORMATS, Format, render, wants_words
 from hark.transcription import transcribe
 from hark_protocol import PROTOCOL_VERSION, Config
 
@@ -132,7 +132,11 @@ class RealtimeTranscriber:
         session = await self._open_session()
         try:
             transcription = await transcribe_in_real_time(
-                session, _first_config(self._options), samples, listener
+                session,
+                _first_config(self._options),
+                samples,
+                listener,
+                prefer_words=self._options.format in SUBTITLE_FORMATS,
             )
         finally:
             await session.aclose()
@@ -172,11 +176,11 @@ async def open_transcriber(
             stack.callback(embedded.release)
             models = await embedded.pool()
             able = models.select(None, options.language).capabilities
-            options = replace(options, words=wants_words(options.format, options.words, able))
             if in_real_time:
                 yield RealtimeTranscriber(embedded.open_session, options)
             else:
-                yield LocalTranscriber(models, options)
+                words = wants_words(options.format, options.words, able)
+                yield LocalTranscriber(models, replace(options, words=words))
 
 
 def _first_config(options: TranscriptOptions) -> Config:

@@ -14,6 +14,7 @@ from hark.audio import PcmArray
 from hark.errors import ClosedError
 from hark.recognizer import (
     Capabilities,
+    Context,
     Hypothesis,
     RecognitionOptions,
     RecognitionStream,
@@ -79,7 +80,11 @@ class FakeRecognizer:
         """Do nothing: there is nothing to warm."""
 
     def open_stream(
-        self, options: RecognitionOptions, *, previous: Hypothesis | None = None
+        self,
+        options: RecognitionOptions,
+        *,
+        previous: Hypothesis | None = None,
+        context: Context | None = None,
     ) -> FakeStream:
         """Open an utterance; the previous hypothesis makes no difference."""
         return FakeStream(options)

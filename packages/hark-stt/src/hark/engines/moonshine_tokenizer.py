@@ -35,6 +35,11 @@ class MoonshineTokenizer:
     def __len__(self) -> int:
         return len(self._pieces)
 
+    @property
+    def pieces(self) -> Sequence[bytes]:
+        """What each token stands for, in UTF-8; U+2581 is a space."""
+        return self._pieces
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Join tokens to text, without leading or trailing space.
 

@@ -21,6 +21,7 @@ from hark.engines.whisper_tokenizer import WhisperTokenizer
 from hark.errors import ClosedError, ModelFileError, RecognitionError
 from hark.recognizer import (
     Capabilities,
+    Context,
     Hypothesis,
     RecognitionOptions,
     RecognitionStream,
@@ -174,7 +175,11 @@ class WhisperRecognizer:
         self.decode([stream], final=[False])
 
     def open_stream(
-        self, options: RecognitionOptions, *, previous: Hypothesis | None = None
+        self,
+        options: RecognitionOptions,
+        *,
+        previous: Hypothesis | None = None,
+        context: Context | None = None,
     ) -> WhisperStream:
         """Open an utterance; the previous hypothesis makes no difference."""
         return WhisperStream(options)

@@ -43,6 +43,7 @@ def create_app(service: Service, *, on_failure: Callable[[], None] = lambda: Non
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(service.load, on_failure)
+            tasks.start_soon(service.loop_lag.watch)
             try:
                 yield
             finally:
@@ -76,7 +77,9 @@ def create_app(service: Service, *, on_failure: Callable[[], None] = lambda: Non
 async def _tell_health(service: Service, request: Request) -> Response:
     """Whether the process is of any use: true while the models load, false when they cannot be."""
     is_healthy = service.failure is None
-    return JSONResponse({"status": service.status}, 200 if is_healthy else 503)
+    lag_ms = round(1000 * service.loop_lag.worst_s, 1)
+    health = {"status": service.status, "loop_lag_ms": lag_ms}
+    return JSONResponse(health, 200 if is_healthy else 503)
 
 
 async def _tell_readiness(service: Service, request: Request) -> Response:

@@ -6,6 +6,7 @@ import json
 import logging
 import logging.config
 from datetime import datetime, timezone
+from pathlib import Path
 
 from hark.server.settings import LogFormat, LogLevel
 
@@ -17,8 +18,20 @@ _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
 }
 
 
-def configure_logging(level: LogLevel, format: LogFormat) -> None:
-    """Log to standard error from now on, in the whole process."""
+MAX_FILE_BYTES = 1_000_000
+"""Of a log file. What was logged before is kept in a second one."""
+
+
+def configure_logging(level: LogLevel, format: LogFormat, *, file: Path | None = None) -> None:
+    """Log to standard error, or to a file of bounded size, from now on, in the whole process."""
+    handler: dict[str, object] = {"class": "logging.StreamHandler"}
+    if file is not None:
+        handler = {
+            "class": "logging.handlers.RotatingFileHandler",
+            "filename": file,
+            "maxBytes": MAX_FILE_BYTES,
+            "backupCount": 1,
+        }
     logging.config.dictConfig(
         {
             "version": 1,
@@ -26,8 +39,8 @@ def configure_logging(level: LogLevel, format: LogFormat) -> None:
             "formatters": {
                 "hark": {"()": JsonFormatter if format == "json" else TextFormatter},
             },
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "hark"}},
-            "root": {"level": "WARNING", "handlers": ["stderr"]},
+            "handlers": {"hark": {**handler, "formatter": "hark"}},
+            "root": {"level": "WARNING", "handlers": ["hark"]},
             "loggers": {
                 "hark": {"level": level.upper()},
                 # Never below: at INFO uvicorn logs query strings, at DEBUG messages with speech.

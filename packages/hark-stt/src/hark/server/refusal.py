@@ -114,6 +114,11 @@ def too_slow() -> Refused:
     return Refused(408, Error.from_code("idle_timeout", "the upload took too long"))
 
 
+def too_slow_head() -> Refused:
+    """The request does not come in."""
+    return Refused(408, Error.from_code("idle_timeout", "the head of the request took too long"))
+
+
 def failed() -> Refused:
     """Something broke in the server."""
     return Refused(500, Error.from_code("internal", "the server failed on this request"))

@@ -7,15 +7,12 @@ import logging
 import socket
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from hark.errors import SettingsError
 from hark.server.app import create_app
+from hark.server.connections import HttpConnection, WebSocketConnection
 from hark.server.logs import configure_logging
 from hark.server.service import Service
 from hark.server.settings import ServerSettings, describe
@@ -24,14 +21,6 @@ logger = logging.getLogger("hark.server")
 
 BACKLOG = 2048
 """Connections that wait to be accepted; uvicorn's default."""
-
-HEAD_TIMEOUT_S = 10.0
-"""Longest time that a connection may take to send the head of a request, a WebSocket's handshake
-included."""
-
-UNSENT_TIMEOUT_S = 10
-"""Longest time that what is still unsent at the end of a connection is kept for a client that does
-not read; as long as uvicorn waits for the client's half of the closing handshake."""
 
 
 def run(settings: ServerSettings) -> None:
@@ -95,8 +84,7 @@ class DrainingServer(uvicorn.Server):
         """Start to listen, and say so: from now on signals are handled. See `uvicorn.Server`."""
         await super().startup(sockets)
         for listener in sockets or ():
-            host, port = listener.getsockname()[:2]
-            logger.info("listening", extra={"host": host, "port": port, **self._summary()})
+            logger.info("listening", extra={**_address_of(listener), **self._summary()})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal. Called by Python between any two bytecodes, so it only leaves a note."""
@@ -122,94 +110,16 @@ class DrainingServer(uvicorn.Server):
         settings = self._service.settings
         return {
             "models": list(self._service.models.models),
-            "max_sessions": self._service.max_sessions,
             "api_keys": len(settings.api_keys),  # how many there are
             "tls": settings.tls_certificate is not None,
         }
 
 
-class _HttpProtocol(H11Protocol):
-    """uvicorn's, but a connection whose request never gets here cannot stay for ever."""
-
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._await_head()
-
-    def on_response_complete(self) -> None:
-        self._await_head()
-        super().on_response_complete()
-
-    def handle_websocket_upgrade(self, event: Any) -> None:
-        self._stop_awaiting_head()
-        super().handle_websocket_upgrade(event)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_awaiting_head()
-        super().connection_lost(exc)
-
-    def _await_head(self) -> None:
-        self._stop_awaiting_head()
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._end_if_headless)
-
-    def _stop_awaiting_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-
-    def _end_if_headless(self) -> None:
-        cycle: object = self.cycle  # None until the first request
-        is_answering = isinstance(cycle, RequestResponseCycle) and not cycle.response_complete
-        if not is_answering:
-            self.transport.abort()
-
-
-class _WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's, with other ideas of when a client is gone, and able to refuse in silence.
-
-    - A client that reads nothing cannot keep a finished connection for ever.
-    - A client whose pong lies behind audio that is not taken yet is alive.
-    - A refusal with a response completes the handshake, and is no error for the log.
-    """
-
-    _alive_at = 0.0
-    _unsent_timer: asyncio.TimerHandle | None = None
-
-    def data_received(self, data: bytes) -> None:
-        self._alive_at = self.loop.time()
-        super().data_received(data)
-
-    async def receive(self) -> ASGIReceiveEvent:
-        message = await super().receive()
-        self._alive_at = self.loop.time()  # only now may more come in
-        return message
-
-    def keepalive_timeout(self) -> None:
-        assert self.ping_timeout is not None
-        silent_s = 0.0 if self.read_paused else self.loop.time() - self._alive_at
-        if silent_s >= self.ping_timeout:
-            super().keepalive_timeout()
-        else:
-            self.pong_timer = self.loop.call_later(
-                self.ping_timeout - silent_s, self.keepalive_timeout
-            )
-
-    async def send(self, message: ASGISendEvent) -> None:
-        await super().send(message)
-        if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True
-
-    async def run_asgi(self) -> None:
-        try:
-            await super().run_asgi()
-        finally:
-            if not self.transport.is_closing() or self.transport.get_write_buffer_size():
-                self._unsent_timer = self.loop.call_later(UNSENT_TIMEOUT_S, self.transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._unsent_timer is not None:
-            self._unsent_timer.cancel()  # it would keep all of this in memory
-        super().connection_lost(exc)
+def _address_of(listener: socket.socket) -> dict[str, object]:
+    address = listener.getsockname()
+    if isinstance(address, str):  # a Unix domain socket's path
+        return {"path": address}
+    return dict(zip(("host", "port"), address, strict=False))
 
 
 def _uvicorn_config(service: Service, on_failure: Callable[[], None]) -> uvicorn.Config:
@@ -221,8 +131,8 @@ def _uvicorn_config(service: Service, on_failure: Callable[[], None]) -> uvicorn
         log_level="warning",  # below, there are query strings and messages in uvicorn's lines
         access_log=False,  # ours has no query strings
         server_header=False,
-        http=_HttpProtocol,
-        ws=_WebSocketProtocol,
+        http=HttpConnection,
+        ws=WebSocketConnection,
         # Compression costs time on the event loop, and audio does not shrink.
         ws_per_message_deflate=False,
         # What is larger than we take, but not absurdly so, gets an `error` message first.

@@ -13,6 +13,8 @@ from hark.cores import usable_cores
 from hark.engines.pool import ModelPool
 from hark.errors import HarkError
 from hark.server import refusal
+from hark.server.capacity import measured_capacity
+from hark.server.loop_lag import LoopLag
 from hark.server.settings import SESSIONS_PER_WORKER, ServerSettings
 from hark.session import Session, SessionLimits
 
@@ -36,7 +38,9 @@ class Service:
         settings: what the server was told at its start.
         models: the models; anyone may come in once they are ready.
         failure: why the models could not be loaded; None while they may be or are.
-        max_sessions: most sessions at a time.
+        max_sessions: most sessions at a time; where the settings leave it open, it is measured
+            while loading.
+        loop_lag: how late the event loop is.
         file_threads: the threads that decode and format files.
     """
 
@@ -52,9 +56,11 @@ class Service:
             max_session_s=settings.max_session_s,
             idle_timeout_s=settings.idle_timeout_s,
         )
+        self.loop_lag = LoopLag()
         self._sessions: set[Session] = set()
         self._files: set[anyio.CancelScope] = set()
         self._places = anyio.CapacityLimiter(settings.max_transcriptions)
+        self._loaded = anyio.Event()
         self._is_draining = False
         self._hurry = anyio.Event()
         self._left = anyio.Event()
@@ -62,7 +68,11 @@ class Service:
     @property
     def is_ready(self) -> bool:
         """Whether the models are warm and the server is not about to end."""
-        return self.models.is_ready and not self._is_draining
+        return self._has_loaded and not self._is_draining
+
+    @property
+    def _has_loaded(self) -> bool:
+        return self.models.is_ready and self._loaded.is_set()
 
     @property
     def session_count(self) -> int:
@@ -86,12 +96,12 @@ class Service:
             return "failed"
         if self._is_draining:
             return "draining"
-        return "ready" if self.models.is_ready else "loading"
+        return "ready" if self._has_loaded else "loading"
 
     async def load(self, on_failure: Callable[[], None]) -> None:
         """Load and warm the models; if they cannot be, keep the reason and call `on_failure`."""
         try:
-            await anyio.to_thread.run_sync(self.models.start, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(self._start, abandon_on_cancel=True)
         except Exception as error:  # a bug must end the server, too, and not leave it loading
             self.failure = error
             is_bug = not isinstance(error, HarkError)
@@ -100,7 +110,18 @@ class Service:
             )
             on_failure()
         else:
-            logger.info("ready", extra={"models": list(self.models.models)})
+            models = list(self.models.models)
+            logger.info("ready", extra={"models": models, "max_sessions": self.max_sessions})
+        self._loaded.set()
+
+    def _start(self) -> None:
+        self.models.start()
+        if self.settings.max_sessions is None:
+            self.max_sessions = measured_capacity(self.models) or self.max_sessions
+
+    async def wait_until_loaded(self) -> None:
+        """Wait until the models are warm, or cannot be: see `failure`."""
+        await self._loaded.wait()
 
     @contextmanager
     def admit_session(self) -> Iterator[Session]:
@@ -193,7 +214,7 @@ class Service:
         """
         if self._is_draining:
             raise refusal.draining()
-        if not self.models.is_ready:
+        if not self._has_loaded:
             raise refusal.loading()
 
     def _too_many_transcriptions(self) -> refusal.Refused:

@@ -15,8 +15,8 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 SESSIONS_PER_WORKER = 4
-"""Sessions admitted for each worker when `max_sessions` is not set: a core carried as many with all
-finals on time when we measured the default model. Measure your own machine to set it higher."""
+"""Sessions admitted for each worker where they are neither set nor can be measured: few, since
+another model may be slower than the default one."""
 
 _MODEL_CHARACTERS = 200  # as `hark_protocol.messages.Name`, in which `ready` names the model
 
@@ -57,7 +57,8 @@ class ServerSettings:
         workers: worker processes for each model; None for one for each core.
         api_keys: keys of which a client must present one; empty for no authentication.
         allow_anonymous: lets anyone in although the server listens beyond this machine.
-        max_sessions: most sessions at a time; None for `SESSIONS_PER_WORKER` for each worker.
+        max_sessions: most sessions at a time; None for as many as the machine carries, measured at
+            the first start (`hark.server.capacity`).
         max_transcriptions: most uploaded files in work at a time; more may be coming in meanwhile.
         max_message_bytes: largest WebSocket message.
         max_file_bytes: largest uploaded file.

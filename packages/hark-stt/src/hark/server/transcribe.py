@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -79,7 +80,15 @@ async def _transcribe(
     service: Service, file: BinaryIO, options: TranscribeOptions, *, words: bool
 ) -> Response:
     started = time.monotonic()
-    samples = await _in_thread(service, lambda: read_audio(file, max_s=service.settings.max_file_s))
+    samples = await _in_thread(
+        service,
+        lambda: read_audio(
+            file,
+            max_s=service.settings.max_file_s,
+            # A thread cannot be ended from outside, and who cancels waits for it.
+            check_cancelled=anyio.from_thread.check_cancelled,
+        ),
+    )
     transcription = await transcribe(
         service.models,
         samples,

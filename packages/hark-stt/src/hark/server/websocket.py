@@ -14,6 +14,7 @@ import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hark.server.auth import chosen_subprotocol
+from hark.server.chatter import CHATTER_PER_S, Chatter
 from hark.server.service import Service
 from hark.server.settings import ServerSettings
 from hark.session import Session
@@ -21,6 +22,8 @@ from hark_protocol import (
     CLOSE_NORMAL,
     CLOSE_POLICY,
     ERROR_KINDS,
+    PCM16_BYTES_PER_SAMPLE,
+    Audio,
     ClientMessage,
     Closed,
     Connection,
@@ -37,6 +40,10 @@ CONFIG_TIMEOUT_S = 10.0
 
 GOODBYE_TIMEOUT_S = 1.0
 """Longest time that the last message and the close frame may take to leave, in seconds."""
+
+CRUMB_BYTES = 16
+"""Audio below this, which is a millisecond at most, is no better than none: it costs as much to
+take as a second of it."""
 
 _CLOSE_CODES: dict[str, int] = {code: kind.close_code for code, kind in ERROR_KINDS.items()}
 
@@ -90,6 +97,8 @@ class _Bridge:
         self._connection: Connection[ServerMessage, ClientMessage] = Connection(
             Role.SERVER, max_message_bytes=settings.max_message_bytes
         )
+        self._chatter = Chatter()
+        self._audio_bytes = 0  # since the last message that was not audio
 
     async def run(self) -> None:
         """Carry messages both ways until the session or the connection ends. Safe to cancel."""
@@ -127,7 +136,19 @@ class _Bridge:
             except RemoteProtocolError as error:
                 self._session.fail(Error.from_code(error.code, str(error)))
                 return
+            if self._is_flood(received):
+                message = f"more than {CHATTER_PER_S} messages a second that are not audio"
+                self._session.fail(Error.from_code("unexpected_message", message))
+                return
             await self._session.receive(received)
+
+    def _is_flood(self, message: ClientMessage) -> bool:
+        if isinstance(message, Audio) and len(message.pcm) >= CRUMB_BYTES:
+            self._audio_bytes += len(message.pcm)
+            return False
+        bytes_per_s = PCM16_BYTES_PER_SAMPLE * self._connection.sample_rate
+        audio_s, self._audio_bytes = self._audio_bytes / bytes_per_s, 0
+        return self._chatter.is_too_much(time.monotonic(), audio_s=audio_s)
 
     def _patience_s(self) -> float | None:
         """How long the next message may take to come; None for as long as it likes."""

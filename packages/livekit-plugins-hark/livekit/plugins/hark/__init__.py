@@ -12,7 +12,7 @@ from __future__ import annotations
 from livekit.agents import Plugin
 
 from .errors import RefusedError
-from .link import inprocess
+from .link import local
 from .log import logger
 from .stream import SpeechStream
 from .stt import STT
@@ -28,9 +28,9 @@ class HarkPlugin(Plugin):
         super().__init__(__name__, __version__, __package__ or __name__, logger)
 
     def download_files(self) -> None:
-        """Fetch and check the default model's files, where it can run in this process."""
-        if inprocess.is_installed():
-            inprocess.download_files()
+        """Fetch and check the default model's files, where it can run on this machine."""
+        if local.is_installed():
+            local.download_files()
         else:
             logger.info("nothing to download: without the extra [local], Hark runs on servers only")
 

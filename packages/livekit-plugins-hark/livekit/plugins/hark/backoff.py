@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 
 LONGEST_FIRST_DELAY_S = 0.2
 """The first attempt comes at once, but for as much as keeps the clients of a lost server apart."""
 
 SECOND_DELAY_S = 1.0
-"""Doubles from failure to failure. Half of it is left to chance, so that whatever a server does, at
-most five connects fall into its first five seconds."""
+"""Doubles from failure to failure. Half of it is left to chance."""
 
 LONGEST_DELAY_S = 5.0
 
+MOST_CONNECTS = 5
+"""In any five seconds, whatever a server does."""
+
+CONNECTS_OF_AN_ATTEMPT = 2
+"""aiohttp connects a second time when a handshake breaks, and does not say so."""
+
+WINDOW_S = 6.0
+"""One second more than promised: an early connect may reach the server late."""
+
 
 class Backoff:
-    """Counts failures since the last recovery and says how long to wait before the next attempt."""
+    """Says how long to wait before the next attempt. Serves a stream for all of its life."""
 
     def __init__(
         self,
@@ -34,12 +43,32 @@ class Backoff:
         self._random = random
         self._failures = 0
         self._first_failure_at = 0.0
+        self._connects: deque[float] = deque(maxlen=MOST_CONNECTS)
 
-    def failed(self, now: float, *, retry_after_s: float = 0.0) -> float | None:
-        """Note a failure.
+    def attempted(self, began: float, ended: float, *, connects: int) -> None:
+        """Note an attempt, well or badly ended.
 
         Args:
-            now: seconds of any steady clock.
+            began: seconds of any steady clock, as all times here.
+            ended: when it was there or had failed.
+            connects: how many connects it may have made: 1, or `CONNECTS_OF_AN_ATTEMPT`.
+        """
+        self._connects.append(began)
+        if connects > 1:
+            self._connects.append(ended)
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until one more attempt makes no storm, whatever came before."""
+        allowed = MOST_CONNECTS - CONNECTS_OF_AN_ATTEMPT
+        if len(self._connects) <= allowed:
+            return 0.0
+        return max(0.0, self._connects[-allowed - 1] + WINDOW_S - now)
+
+    def failed(self, now: float, *, retry_after_s: float = 0.0) -> float | None:
+        """Note a failure since the last recovery.
+
+        Args:
+            now: when it failed.
             retry_after_s: the wait that the server asked for; it is never undercut.
 
         Returns:
@@ -48,7 +77,7 @@ class Backoff:
         if not self._failures:
             self._first_failure_at = now
         self._failures += 1
-        delay = max(self._jittered_delay(), retry_after_s)
+        delay = max(self._jittered_delay(), retry_after_s, self.wait_s(now))
         return delay if now + delay - self._first_failure_at <= self._budget_s else None
 
     def _jittered_delay(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, NoReturn
 
-from livekit.agents import APIConnectionError, APITimeoutError
+from livekit.agents import APIConnectionError, APIError, APITimeoutError
 from livekit.agents.stt import SpeechEvent
 from livekit.agents.utils import aio
 
@@ -17,10 +17,12 @@ from hark_protocol import (
     ClientMessage,
     Closed,
     Draining,
+    Final,
     Flushed,
     Ready,
 )
 
+from . import errors
 from .link import Link
 from .liveness import Liveness
 from .options import RecognitionOptions
@@ -64,6 +66,7 @@ class Conversation:
         wanted_options: Callable[[Ready], RecognitionOptions],
         news: asyncio.Event,
         tell: Callable[[Sequence[SpeechEvent]], None],
+        warn: Callable[[APIError], None],
     ) -> None:
         """Take over a connection.
 
@@ -77,6 +80,7 @@ class Conversation:
             wanted_options: gives the present ones, for what the recogniser can do.
             news: set whenever the outbox or the options have changed.
             tell: takes the events, in order.
+            warn: takes what goes wrong and ends nothing.
         """
         self._link = link
         self._outbox = outbox
@@ -90,6 +94,7 @@ class Conversation:
         self._wanted_options = wanted_options
         self._news = news
         self._tell = tell
+        self._warn = warn
         self._is_draining = False
         self._is_keepalive_due = False
 
@@ -122,11 +127,13 @@ class Conversation:
             message = await self._link.receive()
             self._liveness.heard(message, _now())
             self._tell(self._transcript.receive(message))
-            self._outbox.forget(self._transcript.finalized)
+            self._outbox.forget(self._transcript.finalized, self._transcript.context)
             if isinstance(message, Flushed):
                 self._outbox.flushed(message.id)
             elif isinstance(message, Draining):
                 self._is_draining = True
+            elif isinstance(message, Final) and message.failed:
+                self._warn(errors.not_recognised())
             elif isinstance(message, Closed):
                 return Outcome.FINISHED
             if self._is_time_to_move():
@@ -156,7 +163,9 @@ class Conversation:
             return None
         wanted = self._wanted()
         # Options for another model wait for that model's connection.
-        if wanted != self._sent_options and not self._has_other_model(wanted):
+        # That it is another object is quickly told, for every frame of every stream.
+        is_new = wanted is not self._sent_options and wanted != self._sent_options
+        if is_new and not self._has_other_model(wanted):
             config = wanted.config_after(self._sent_options)
             self._sent_options = wanted
             return config
@@ -176,7 +185,7 @@ class Conversation:
     async def _watch(self) -> NoReturn:
         idle_timeout_s = self._link.ready.limits.idle_timeout_s
         while True:
-            await asyncio.sleep(min(self._liveness.timeout_s / 16, idle_timeout_s / 6))
+            await asyncio.sleep(min(self._liveness.timeout_s / 10, idle_timeout_s / 6))
             if self._liveness.is_dead(_now()):
                 await asyncio.sleep(SECOND_LOOK_S)
                 if self._liveness.is_dead(_now()):

@@ -2,7 +2,9 @@
 
     APIError                      from livekit.agents; nothing else leaves the plugin
     ├── APIConnectionError        no connection, or it was lost
-    │   └── APITimeoutError       the other side did not answer in time
+    │   ├── APITimeoutError       the other side did not answer in time
+    │   ├── UnreachableError      nobody answers at that address
+    │   └── JobEndedError         ours; it ends a stream, and nobody is told
     └── APIStatusError
         └── RefusedError          the other side said no; may say when to come back
 
@@ -13,6 +15,8 @@ request.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from livekit.agents import APIConnectionError, APIError, APIStatusError
@@ -84,12 +88,43 @@ class RefusedError(APIStatusError):
         self.retry_after_s = retry_after_s
 
 
-def from_http_status(status: int, *, retry_after: str | None) -> RefusedError:
+class UnreachableError(APIConnectionError):
+    """No connection was made: nobody listens there, or there is no way."""
+
+
+class JobEndedError(APIConnectionError):
+    """LiveKit has closed the HTTP session of its job, so nobody waits for more."""
+
+
+def job_ended() -> JobEndedError:
+    """The HTTP session of the job that a connection belonged to is closed."""
+    return JobEndedError("the LiveKit job has ended", retryable=False)
+
+
+def unreachable(name: str, reason: str) -> UnreachableError:
+    """No connection to a server.
+
+    Args:
+        name: host and port.
+        reason: why.
+    """
+    return UnreachableError(f"no Hark server reachable at {name} ({reason}); is it running?")
+
+
+def redirected_nowhere() -> APIConnectionError:
+    """A server that sent us in circles, or to what is no address."""
+    return APIConnectionError(
+        "no Hark server here, but something that redirects to no end; check api_url",
+        retryable=False,
+    )
+
+
+def from_http_status(status: int, headers: Mapping[str, str]) -> RefusedError:
     """A server that answered a request with an HTTP error.
 
     Args:
         status: of the response.
-        retry_after: its `Retry-After` header.
+        headers: of the response; `Retry-After` tells when to come back.
     """
     if status < 400:
         return RefusedError(
@@ -101,7 +136,7 @@ def from_http_status(status: int, *, retry_after: str | None) -> RefusedError:
         f"Hark refused the request with HTTP {status}: {_ADVICE.get(status, _phrase(status))}",
         status_code=status,
         retryable=status >= 500 or status in _PASSING_STATUSES,
-        retry_after_s=_seconds(retry_after),
+        retry_after_s=_retry_after_s(headers),
     )
 
 
@@ -124,6 +159,11 @@ def from_close_code(code: int | None) -> APIConnectionError:
         f"the connection to Hark ended early (close code {code})",
         retryable=code not in _PERMANENT_CLOSE_CODES,
     )
+
+
+def not_recognised() -> APIError:
+    """Audio that the recogniser failed on; trying it again would not help."""
+    return APIError("Hark failed to recognise an utterance; its final is empty", retryable=False)
 
 
 def lost(reason: str) -> APIConnectionError:
@@ -152,10 +192,25 @@ def retry_after_s(error: APIError) -> float:
     return error.retry_after_s if isinstance(error, RefusedError) else 0.0
 
 
-def _seconds(retry_after: str | None) -> float:
-    # Hark sends seconds; the date that HTTP allows as well would need a clock that both sides
-    # share.
-    return float(retry_after) if retry_after and retry_after.strip().isdecimal() else 0.0
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """Seconds that `Retry-After` asks for: it is a number of them, or a date (RFC 9110, 10.2.3)."""
+    retry_after = headers.get("Retry-After", "").strip()
+    if retry_after.isascii() and retry_after.isdecimal():
+        return float(retry_after)
+    then = _date(retry_after)
+    if then is None:
+        return 0.0
+    # By the sender's own clock: ours may differ.
+    now = _date(headers.get("Date", "")) or datetime.now(timezone.utc)
+    return max(0.0, (then - now).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)
 
 
 def _phrase(status: int) -> str:

@@ -22,9 +22,13 @@ PROGRESS_INTERVAL_S = 1.0
 than this may wait for its answer until more of it comes."""
 
 ANSWER_TIMEOUT_S = 10.0
-"""Longest wait for the answer to a flush or close, and longest time that one message may take to
-leave. Other sessions' audio may be recognised first, so it is far longer than the watch on
+"""Longest silence of a server that owes the answer to a flush or close, or that does not take a
+message. Other sessions' audio may be recognised first, so it is far longer than the watch on
 audio."""
+
+SEND_TIMEOUT_S = 60.0
+"""Longest time that one message may take to leave although the server speaks: one that is slow
+takes the next second of audio only when it is done with earlier ones."""
 
 
 class Liveness:
@@ -52,7 +56,7 @@ class Liveness:
         self.timeout_s = timeout_s
         self._interval = int(PROGRESS_INTERVAL_S * sample_rate)
         self._sent = self._received = start_sample
-        self._sent_at = self.opened_at = now
+        self._sent_at = self._heard_at = self.opened_at = now
         self._waiting_since: float | None = None
         self._sending_since: float | None = None
         self._answers_due = 0
@@ -91,13 +95,15 @@ class Liveness:
             self._received = message.received
         elif isinstance(message, (Flushed, Closed)):
             self._answers_due -= 1
-        self._answer_awaited_since = now
+        self._heard_at = self._answer_awaited_since = now
         self._waiting_since = now if self._sent > self._received else None
 
     def is_dead(self, now: float) -> bool:
         """Whether the other side has been silent for too long."""
-        if self._sending_since is not None and now - self._sending_since > ANSWER_TIMEOUT_S:
-            return True
+        if self._sending_since is not None:
+            silent_since = max(self._sending_since, self._heard_at)
+            if now - silent_since > ANSWER_TIMEOUT_S or now - self._sending_since > SEND_TIMEOUT_S:
+                return True
         if self._answers_due > 0 and now - self._answer_awaited_since > ANSWER_TIMEOUT_S:
             return True
         return (

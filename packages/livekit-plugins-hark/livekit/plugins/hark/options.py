@@ -86,7 +86,10 @@ class RecognitionOptions:
             object.__setattr__(self, "language", str(LanguageCode(self.language)))
         object.__setattr__(self, "keyterms", tuple(self.keyterms))
         try:
-            encode(self.first_config(sample_rate=DEFAULT_SAMPLE_RATE, start_sample=0))
+            first = self.first_config(
+                sample_rate=DEFAULT_SAMPLE_RATE, start_sample=0, context_sample=0
+            )
+            encode(first)
         except LocalProtocolError as error:
             raise ValueError(str(error)) from None
 
@@ -108,13 +111,21 @@ class RecognitionOptions:
         terms = tuple(dict.fromkeys((*self.keyterms, *fitting)))
         return replace(self, keyterms=terms[:MAX_KEYTERMS])
 
-    def first_config(self, *, sample_rate: int, start_sample: int) -> Config:
-        """The message that opens a connection; `start_sample` is where the audio goes on."""
+    def first_config(self, *, sample_rate: int, start_sample: int, context_sample: int) -> Config:
+        """The message that opens a connection.
+
+        Args:
+            sample_rate: Hz.
+            start_sample: where the audio goes on.
+            context_sample: where what is sent begins: there, or before it with context.
+        """
+        context = {"context_sample": context_sample} if context_sample < start_sample else {}
         return self._config(
             {field.name for field in fields(self) if getattr(self, field.name) is not None},
             version=PROTOCOL_VERSION,
             sample_rate=sample_rate,
             start_sample=start_sample,
+            **context,
         )
 
     def config_after(self, before: RecognitionOptions) -> Config:

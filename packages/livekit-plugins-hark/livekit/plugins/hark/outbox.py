@@ -20,13 +20,16 @@ class Outbox:
         """Start empty and not connected.
 
         Args:
-            capacity: samples kept at most until they are finalised.
+            capacity: samples kept at most until they are finalised, or as context.
             headroom: samples kept beyond that while a new connection is opened and catches up: it
                 was told where its audio starts, so nothing after that may go.
         """
         self._capacity = capacity
         self._headroom = headroom
         self._replay = ReplayBuffer()
+        self._finalized = 0
+        self._context = 0  # where the audio begins that helps to recognise what is not finalised
+        self._least_context = 0  # what is before it was heard with other options
         self._flushes: deque[tuple[int, int]] = deque()  # (id, position), both rising
         self._last_flush = 0
         self._sent_flush = 0
@@ -51,7 +54,7 @@ class Outbox:
     @property
     def is_done(self) -> bool:
         """Whether the stream has ended and nothing of it needs an answer."""
-        return self._ended and not self._flushes and self._replay.start == self._replay.end
+        return self._ended and not self._flushes and self._finalized == self._replay.end
 
     @property
     def is_closing(self) -> bool:
@@ -59,9 +62,11 @@ class Outbox:
         return self._close_sent
 
     def push_audio(self, pcm: bytes) -> int:
-        """Add audio; gives how many of the oldest samples had to go."""
+        """Add audio; gives how many samples had to go that are not finalised."""
         self._replay.append(pcm)
-        return self._replay.shrink(self._capacity + self._headroom * self._is_catching_up)
+        kept_from = max(self._replay.start, self._finalized)
+        self._replay.shrink(self._capacity + self._headroom * self._is_catching_up)
+        return max(0, self._replay.start - kept_from)
 
     def push_flush(self) -> int:
         """Add a flush; gives its id.
@@ -82,14 +87,20 @@ class Outbox:
         """Nothing will follow."""
         self._ended = True
 
-    def connect(self) -> int:
-        """Begin anew, for a new connection; gives the position from which its audio goes on."""
+    def connect(self) -> tuple[int, int]:
+        """Begin anew, for a new connection.
+
+        Returns:
+            The position from which its audio goes on, and that of the first audio that will be
+            sent: before it, if there is context.
+        """
         self._replay.shrink(self._capacity)
-        self._sent = self._replay.start
+        start = max(self._finalized, self._replay.start)
+        self._sent = self._context if self._replay.start <= self._context <= start else start
         self._sent_flush = 0
         self._close_sent = False
         self._is_catching_up = True
-        return self._sent
+        return start, self._sent
 
     def disconnect(self) -> None:
         """The connection is over, or did not come about."""
@@ -118,9 +129,19 @@ class Outbox:
             return Close()
         return None
 
-    def forget(self, finalized: int) -> None:
-        """All audio before `finalized` is done with."""
-        self._replay.forget(min(finalized, self._sent))
+    def forget(self, finalized: int, context: int | None = None) -> None:
+        """All audio before `finalized` is done with, but from `context` on it may help again."""
+        self._finalized = max(self._finalized, min(finalized, self._sent))
+        self._context = self._finalized
+        if context is not None and self._least_context <= context <= self._finalized:
+            self._context = context
+        self._replay.forget(self._context)
+
+    def forget_context(self) -> None:
+        """The audio so far is no help any more: what follows is heard with other options."""
+        self._least_context = self._replay.end
+        self._context = self._finalized
+        self._replay.forget(self._finalized)
 
     def flushed(self, flush_id: int) -> None:
         """This flush, and any before it, has its answer."""

@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-_FULL_SCALE = 32768.0
+_LEAST, _MOST = -32768, 32767
 
 
 class Resampler:
@@ -50,16 +50,19 @@ class Resampler:
         return np.pad(rest, (0, missing)) if missing >= 0 else rest[:missing]
 
     def _feed(self, samples: NDArray[np.int16], *, is_last: bool) -> NDArray[np.int16]:
-        audio = samples.astype(np.float32) / _FULL_SCALE
-        blocks = [audio[i : i + self._block] for i in range(0, len(audio), self._block)]
-        resampled = [self._stream.resample_chunk(block) for block in blocks]
+        audio = samples.astype(np.float32)  # as loud as it is: the filter does not mind
+        resample, block = self._stream.resample_chunk, self._block
+        resampled = [resample(audio[i : i + block]) for i in range(0, len(audio), block)]
         if is_last:
-            resampled.append(self._stream.resample_chunk(audio[:0], last=True))
+            resampled.append(resample(audio[:0], last=True))
         if not resampled:
             return np.zeros(0, np.int16)
-        scaled = np.rint(np.concatenate(resampled) * _FULL_SCALE)
-        self._given += len(scaled)
-        return np.clip(scaled, -32768, 32767).astype(np.int16)
+        result = np.concatenate(resampled)
+        self._given += len(result)
+        np.rint(result, out=result)
+        np.minimum(result, _MOST, out=result)
+        np.maximum(result, _LEAST, out=result)
+        return result.astype(np.int16)
 
     def _new_stream(self) -> soxr.ResampleStream:
         return soxr.ResampleStream(self._from_rate, self._to_rate, 1, dtype="float32")

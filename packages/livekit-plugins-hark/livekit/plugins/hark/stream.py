@@ -20,8 +20,9 @@ from livekit import rtc
 from . import errors
 from .arrival import ArrivalClock
 from .audio import mono_samples, to_pcm
-from .backoff import Backoff
+from .backoff import CONNECTS_OF_AN_ATTEMPT, Backoff
 from .conversation import Conversation, Outcome
+from .intake import Intake
 from .link import Backend, Link
 from .liveness import Liveness
 from .log import logger
@@ -67,12 +68,14 @@ class SpeechStream(RecognizeStream):
         """Use `STT.stream`."""
         self._offset_s = 0.0
         super().__init__(stt=stt, conn_options=conn_options)
+        # Nothing can have been pushed yet, and the task that reads it has not begun.
+        self._input_ch = Intake(self._take)
         self._news = asyncio.Event()
         self._backend = backend
         self._options = options
         self._connection = connection
-        self._session_keyterms: tuple[str, ...] = ()
-        self.update_session_keyterms(session_keyterms)
+        self._session_keyterms = tuple(session_keyterms)
+        self._biased_options = options.biased_to(self._session_keyterms)
         self._on_ready = on_ready
         self._arrivals: ArrivalClock | None = None
         self._outbox = Outbox(
@@ -89,6 +92,8 @@ class SpeechStream(RecognizeStream):
         )
         self._rate_converter: Resampler | None = None
         self._is_giving_up_audio = False
+        # Here, because LiveKit may run `_run` again at any moment.
+        self._backoff = Backoff(budget_s=connection.reconnect_budget_s)
 
     # The base class adds the wall-clock time of every attempt to its own offset. Our times are
     # positions in the audio, which no attempt and no outage changes, so only what was set from
@@ -115,12 +120,14 @@ class SpeechStream(RecognizeStream):
         """
         self._options = self._options.updated(changes)
         self._biased_options = self._options.biased_to(self._session_keyterms)
+        self._outbox.forget_context()
         self._news.set()
 
     def update_session_keyterms(self, keyterms: Sequence[str]) -> None:
         """Set the terms that LiveKit's session wants leaned towards, besides the options' own."""
         self._session_keyterms = tuple(keyterms)
         self._biased_options = self._options.biased_to(self._session_keyterms)
+        self._outbox.forget_context()
         self._news.set()
 
     def push_frame(self, frame: rtc.AudioFrame) -> None:
@@ -147,6 +154,9 @@ class SpeechStream(RecognizeStream):
         )
         try:
             await asyncio.gather(*tasks)
+        except errors.JobEndedError:
+            logger.info("LiveKit's job has ended, and its stream with it")
+            self._tell(self._transcript.finish())
         finally:
             await aio.cancel_and_wait(*tasks)
             self._tell(self._transcript.usage())
@@ -161,7 +171,7 @@ class SpeechStream(RecognizeStream):
                 if not (self._input_ch.closed and self._input_ch.empty()):
                     flush_id = self._outbox.push_flush()
                     self._transcript.flush_requested(flush_id, self._outbox.end_position)
-            self._news.set()
+                self._news.set()
         self._outbox.end()
         self._news.set()
 
@@ -172,6 +182,7 @@ class SpeechStream(RecognizeStream):
                 self._rate_converter = Resampler(frame.sample_rate, self._connection.sample_rate)
             samples = self._rate_converter.push(samples)
         self._keep(samples)
+        self._news.set()
 
     def _flush_rate_converter(self) -> None:
         if self._rate_converter is not None:
@@ -187,16 +198,18 @@ class SpeechStream(RecognizeStream):
         self._is_giving_up_audio = given_up > 0
 
     async def _stay_connected(self) -> None:
-        backoff = Backoff(budget_s=self._connection.reconnect_budget_s)
         while not self._outbox.is_done:
+            await asyncio.sleep(self._backoff.wait_s(_now()))
             try:
-                outcome = await self._converse(backoff)
+                outcome = await self._converse()
+            except errors.JobEndedError:
+                raise
             except APIError as error:
                 # Whoever chose another number of retries than LiveKit's default wants LiveKit to do
                 # them.
                 if not error.retryable or self._conn_options.max_retry != _DEFAULT_RETRIES:
                     raise
-                delay = self._delay(backoff, error)
+                delay = self._delay(error)
                 self._emit_error(error, recoverable=True)
                 logger.warning(
                     "Hark's connection failed, trying again",
@@ -205,13 +218,13 @@ class SpeechStream(RecognizeStream):
             else:
                 if outcome is Outcome.FINISHED:
                     break
-                delay = self._delay(backoff, APIConnectionError("every server asks to move on"))
+                delay = self._delay(APIConnectionError("every server asks to move on"))
                 logger.info("moving to another Hark connection")
             await asyncio.sleep(delay)
         self._tell(self._transcript.finish())
 
-    def _delay(self, backoff: Backoff, failure: APIError) -> float:
-        delay = backoff.failed(_now(), retry_after_s=errors.retry_after_s(failure))
+    def _delay(self, failure: APIError) -> float:
+        delay = self._backoff.failed(_now(), retry_after_s=errors.retry_after_s(failure))
         if delay is None:
             raise APIConnectionError(
                 f"no connection to Hark held within {self._connection.reconnect_budget_s:g} s"
@@ -220,19 +233,19 @@ class SpeechStream(RecognizeStream):
             ) from failure
         return delay
 
-    async def _converse(self, backoff: Backoff) -> Outcome:
+    async def _converse(self) -> Outcome:
         """Open a connection and use it until it ends."""
         try:
-            return await self._converse_from(self._outbox.connect(), backoff)
+            return await self._converse_from(*self._outbox.connect())
         finally:
             self._outbox.disconnect()
 
-    async def _converse_from(self, start_sample: int, backoff: Backoff) -> Outcome:
+    async def _converse_from(self, start_sample: int, context_sample: int) -> Outcome:
         options = self._options
-        link = await self._open(options, start_sample)
+        link = await self._open(options, start_sample, context_sample)
         liveness = Liveness(
             sample_rate=self._connection.sample_rate,
-            start_sample=start_sample,
+            start_sample=context_sample,
             timeout_s=self._connection.liveness_timeout_s,
             now=_now(),
         )
@@ -248,6 +261,7 @@ class SpeechStream(RecognizeStream):
             wanted_options=self._wanted_options,
             news=self._news,
             tell=self._tell,
+            warn=self._warn,
         )
         try:
             return await conversation.run()
@@ -255,23 +269,35 @@ class SpeechStream(RecognizeStream):
             self._tell(self._transcript.disconnected())
             got_on = self._transcript.finalized > start_sample or not liveness.has_unheard_audio
             if got_on and _now() - liveness.opened_at >= HEALTHY_AFTER_S:
-                backoff.recovered()
+                self._backoff.recovered()
             await link.aclose()
 
-    async def _open(self, options: RecognitionOptions, start_sample: int) -> Link:
-        began = time.perf_counter()
-        link = await self._backend.open(
-            options.first_config(
-                sample_rate=self._connection.sample_rate, start_sample=start_sample
-            ),
-            timeout_s=self._conn_options.timeout,
+    async def _open(
+        self, options: RecognitionOptions, start_sample: int, context_sample: int
+    ) -> Link:
+        config = options.first_config(
+            sample_rate=self._connection.sample_rate,
+            start_sample=start_sample,
+            context_sample=context_sample,
         )
-        self._report_connection_acquired(time.perf_counter() - began, False)
+        began, connects = _now(), CONNECTS_OF_AN_ATTEMPT
+        try:
+            link = await self._backend.open(config, timeout_s=self._conn_options.timeout)
+        except errors.UnreachableError:
+            connects = 1
+            raise
+        finally:
+            self._backoff.attempted(began, _now(), connects=connects)
+        self._report_connection_acquired(_now() - began, False)
         return link
 
     def _wanted_options(self, ready: Ready) -> RecognitionOptions:
         """The options, with the session's keyterms where the model takes any."""
         return self._biased_options if ready.capabilities.keyterms else self._options
+
+    def _warn(self, error: APIError) -> None:
+        self._emit_error(error, recoverable=True)
+        logger.warning("audio was not recognised", extra={"reason": str(error)})
 
     def _tell(self, events: Sequence[SpeechEvent]) -> None:
         for event in events:

@@ -26,10 +26,11 @@ from hark_protocol import Ready
 
 from .address import ServerAddress
 from .audio import wav_of
-from .link import Backend, Transcription
+from .link import Backend, Transcription, local, shared
 from .link.inprocess import EmbeddedBackend
-from .link.inprocess import is_installed as is_embedded_installed
+from .link.shared import SharedBackend
 from .link.websocket import ServerBackend
+from .log import logger
 from .options import ConnectionOptions, OptionChanges, RecognitionOptions
 from .stream import SpeechStream
 
@@ -41,10 +42,10 @@ KEY_VARIABLE = "HARK_API_KEY"
 
 
 class STT(agents_stt.STT[Literal["metrics_collected", "error"]]):
-    """Speech-to-text by Hark, in this process or on a server.
+    """Speech-to-text by Hark, on this machine or on a server.
 
     ```python
-    stt = hark.STT()  # in this process: pip install 'livekit-plugins-hark[local]'
+    stt = hark.STT()  # on this machine: pip install 'livekit-plugins-hark[local]'
     stt = hark.STT(api_url="ws://localhost:8000/ws/transcribe")
     ```
     """
@@ -54,6 +55,7 @@ class STT(agents_stt.STT[Literal["metrics_collected", "error"]]):
         *,
         api_url: NotGivenOr[str | None] = NOT_GIVEN,
         api_key: NotGivenOr[str | None] = NOT_GIVEN,
+        share: bool | None = None,
         model: str | None = None,
         language: str | None = None,
         interim_results: bool = True,
@@ -75,9 +77,13 @@ class STT(agents_stt.STT[Literal["metrics_collected", "error"]]):
 
         Args:
             api_url: a server, `ws`, `wss`, `http` or `https`. By default that of the environment's
-                `HARK_API_URL`, or without one, or with an explicit None, the recogniser in this
-                process.
+                `HARK_API_URL`, or without one, or with an explicit None, the recogniser on this
+                machine.
             api_key: for the server; by default the environment's `HARK_API_KEY`.
+            share: whether the recogniser on this machine is one for all of this user's processes,
+                which starts with the first of them and ends after the last, or this process's own.
+                By default it is shared by processes that multiprocessing started, as LiveKit's job
+                processes are, where the system has Unix domain sockets. No matter with a server.
             model: name of a model; None for the recogniser's default.
             language: BCP 47 code or English name; None lets the model decide.
             interim_results: whether hypotheses of open utterances are sent.
@@ -99,8 +105,8 @@ class STT(agents_stt.STT[Literal["metrics_collected", "error"]]):
             http_session: to connect with; by default that of LiveKit's job.
 
         Raises:
-            ValueError: an option is out of range, or there is neither a server nor the recogniser
-                in this process.
+            ValueError: an option is out of range, there is neither a server nor a recogniser on
+                this machine, or it is to be shared and cannot be.
         """
         options = RecognitionOptions(
             model=model,
@@ -125,6 +131,7 @@ class STT(agents_stt.STT[Literal["metrics_collected", "error"]]):
             api_url if is_given(api_url) else os.environ.get(URL_VARIABLE) or None,
             api_key if is_given(api_key) else os.environ.get(KEY_VARIABLE) or None,
             model,
+            share,
             http_session,
         )
         self._ready_model: str | None = None
@@ -248,19 +255,36 @@ def _choose_backend(
     api_url: str | None,
     api_key: str | None,
     model: str | None,
+    share: bool | None,
     http_session: aiohttp.ClientSession | None,
 ) -> Backend:
     if api_url is not None:
         return ServerBackend(
             ServerAddress.parse(api_url), api_key=_checked(api_key), http_session=http_session
         )
-    if is_embedded_installed():
-        return EmbeddedBackend(model=model)
-    raise ValueError(
-        "hark.STT() needs a recogniser: either install the one for this process, "
-        "pip install 'livekit-plugins-hark[local]', or name a server, "
-        f'hark.STT(api_url="ws://localhost:8000/ws/transcribe") or {URL_VARIABLE}'
+    if not local.is_installed():
+        raise ValueError(
+            "hark.STT() needs a recogniser: either install the one for this machine, "
+            "pip install 'livekit-plugins-hark[local]', or name a server, "
+            f'hark.STT(api_url="ws://localhost:8000/ws/transcribe") or {URL_VARIABLE}'
+        )
+    return SharedBackend(model=model) if _is_shared(share) else EmbeddedBackend(model=model)
+
+
+def _is_shared(share: bool | None) -> bool:
+    """Whether to share, if it can be done."""
+    if share is False or (share is None and not shared.is_job_process()):
+        return False
+    obstacle = shared.obstacle()
+    if obstacle is None:
+        return True
+    if share:
+        raise ValueError(f"share=True is not possible here: {obstacle}")
+    logger.warning(
+        "this process loads a model of its own, as it cannot share one with others",
+        extra={"reason": obstacle},
     )
+    return False
 
 
 def _checked(api_key: str | None) -> str | None:

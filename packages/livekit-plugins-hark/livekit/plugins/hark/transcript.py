@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from livekit.agents.language import LanguageCode
 from livekit.agents.stt import RecognitionUsage, SpeechData, SpeechEvent, SpeechEventType
 from livekit.agents.types import NOT_GIVEN, TimedString
+from msgspec import UNSET
 
 from hark_protocol import (
     Closed,
@@ -79,11 +80,12 @@ class Transcript:
 
     Attributes:
         finalized: all audio before this position is done with: its finals were told.
+        context: from here on, audio helps to recognise what is not finalised.
     """
 
     def __init__(self, times: StreamTimes) -> None:
         """Args: times: translates sample positions."""
-        self.finalized = 0
+        self.finalized = self.context = 0
         self._times = times
         self._request_id = ""
         self._language = ""
@@ -189,6 +191,8 @@ class Transcript:
     def _progress(self, message: Progress) -> list[SpeechEvent]:
         self._used = max(self._used, message.received)
         self.finalized = max(self.finalized, message.finalized)
+        context = message.finalized if message.context is UNSET else message.context
+        self.context = max(self.context, context)
         events = self._abandon() if self._is_passed(self.finalized) else []
         return [*events, *self._usage(USAGE_INTERVAL_S)]
 

@@ -61,7 +61,7 @@ export class Captioner {
   #handlers;
   /** @type {CaptionStream | null} */
   #stream = null;
-  /** @type {{stop: () => unknown} | null} */
+  /** @type {Microphone | FastPlayer | AudiblePlayer | null} */
   #player = null;
   /** @type {CaptureClock | null} */
   #clock = null;
@@ -203,9 +203,10 @@ export class Captioner {
 
   /** @param {Int16Array} samples */
   #hear(samples) {
-    if (this.#stream === null) return;
-    this.#stream.push(samples);
-    this.#clock?.mark(this.#stream.length, performance.now());
+    const stream = this.#stream;
+    if (stream === null) return;
+    stream.push(samples);
+    this.#clock?.mark(stream.length, performance.now());
     this.#handlers.onLevel(level(samples));
     this.#handlers.onProgress();
   }
@@ -218,6 +219,7 @@ export class Captioner {
     if (entry !== null) this.#handlers.onEntry(entry);
     this.#handlers.onOpen();
     this.#handlers.onProgress();
+    if (this.#player instanceof FastPlayer) this.#player.giveOut();
   }
 
   /** @param {number} position after the last speech of an utterance */

@@ -79,7 +79,8 @@ async function connect() {
       );
       showProblem(error);
       if (!error.retryable) return;
-      await new Promise((resolve) => setTimeout(resolve, backoff.failed() * 1000));
+      const delayMs = backoff.failed(error.retryAfterS) * 1000;
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
       if (mine !== connects) return;
     }
   }
@@ -90,9 +91,9 @@ async function connect() {
  * @returns {Promise<boolean>} whether there is a key to try now
  */
 async function enterKey(error) {
-  setObstacle("Needs a key", true);
   const isWrong = keys.key !== null;
   keys.forget();
+  setObstacle("Needs a key", true);
   const answer = await askForKey(
     isWrong ? "The server does not know this key. Is it complete?" : "",
   );
@@ -124,10 +125,14 @@ async function toggle() {
   choices.offerMicrophones(); // now that one was allowed they have names
 }
 
+function canOpenFile() {
+  return captioner.phase === "idle" && obstacle === null;
+}
+
 /** @param {File} file */
 async function openFile(file) {
   const choice = chosen();
-  if (choice === null || captioner.phase !== "idle" || !(await makeRoom())) return;
+  if (choice === null || !canOpenFile() || !(await makeRoom())) return;
   recordingName = file.name.replace(/\.[^.]*$/, "");
   await captioner.startFile(file, choice, choices.playsLive);
 }
@@ -190,6 +195,8 @@ function showState() {
   const isBusy = captioner.phase !== "idle";
   dock.showState(captioner, obstacle);
   choices.isBusy = isBusy;
+  // A file gives them faster than they could be said.
+  captions.areReadOut = captioner.source?.isLive !== false;
   forgetKey.hidden = keys.key === null || isBusy;
   keepAwake(isBusy);
   showExports();
@@ -206,10 +213,10 @@ forgetKey.addEventListener("click", () => {
 });
 
 addEventListener("beforeunload", (event) => {
-  if (captioner.phase !== "idle") event.preventDefault(); // the browser asks
+  if (captioner.phase !== "idle" || taking.isUnsaved) event.preventDefault(); // the browser asks
 });
 
 offerSettings();
-offerFiles(openFile);
+offerFiles(openFile, canOpenFile);
 choices.offerMicrophones();
 connect();

@@ -1,53 +1,27 @@
-"""Hark's recogniser inside this process.
-
-The only module that imports `hark`, and it does so when it is first needed.
-"""
+"""Hark's recogniser inside this process. Imports `hark` when it is first needed."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import io
-from collections.abc import AsyncIterator, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import msgspec
-from livekit.agents import APIConnectionError, APIError, APITimeoutError
+from livekit.agents import APITimeoutError
 from msgspec import UnsetType
 
-from hark_protocol import ClientMessage, Config, Error, ErrorCode, Ready, ServerMessage
+from hark_protocol import ClientMessage, Config, Error, Ready, ServerMessage
 
 from .. import errors
 from ..options import RecognitionOptions
 from . import Transcription
 from .deadline import within
+from .local import loaded, to_api_error
 
 if TYPE_CHECKING:
     from hark.embedded import Embedded
     from hark.session import Models, Session
-
-T = TypeVar("T")
-
-LOAD_TIMEOUT_S = 120.0
-"""Longest wait for the models: a large one from a cold disk. Only the first stream of a process
-waits at all."""
-
-
-def is_installed() -> bool:
-    """Whether the recogniser is there (the extra `local`)."""
-    return importlib.util.find_spec("hark") is not None
-
-
-def download_files() -> None:
-    """Fetch and check the files of the default model, where the recogniser is there.
-
-    Raises:
-        HarkError: they cannot be had, or are not those that the catalogue names.
-    """
-    from hark.engines import catalogue
-    from hark.engines.registry import DEFAULT_MODEL
-
-    catalogue.download(DEFAULT_MODEL)
 
 
 class EmbeddedBackend:
@@ -61,7 +35,7 @@ class EmbeddedBackend:
     async def open(self, config: Config, *, timeout_s: float) -> InProcessLink:
         """See `Backend.open`. Loading the models has a deadline of its own."""
         model = None if isinstance(config.model, UnsetType) else config.model
-        link = InProcessLink(await self._load(self._share(model).open_session()))
+        link = InProcessLink(await loaded(self._share(model).open_session()))
         try:
             await within(timeout_s, link.begin(config))
         except asyncio.TimeoutError:
@@ -80,13 +54,13 @@ class EmbeddedBackend:
         """See `Backend.transcribe`."""
         from hark.errors import HarkError
 
-        pool = await self._load(self._share(options.model).pool())
+        pool = await loaded(self._share(options.model).pool())
         try:
             return await within(timeout_s, _transcribe(pool, wav, options))
         except asyncio.TimeoutError:
             raise APITimeoutError(f"not recognised within {timeout_s:g} s") from None
         except HarkError as error:
-            raise _to_api_error(error) from None
+            raise to_api_error(error) from None
 
     def prewarm(self) -> None:
         """See `Backend.prewarm`: the models load in the background."""
@@ -104,16 +78,6 @@ class EmbeddedBackend:
         if model not in self._shares:
             self._shares[model] = Embedded.acquire(model)
         return self._shares[model]
-
-    async def _load(self, loading: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await within(LOAD_TIMEOUT_S, loading)
-        except asyncio.TimeoutError:
-            raise APITimeoutError(
-                f"the recogniser did not load within {LOAD_TIMEOUT_S:g} s"
-            ) from None
-        except Exception as error:  # loading runs engines, which raise what they like
-            raise _to_api_error(error) from error
 
 
 class InProcessLink:
@@ -171,26 +135,3 @@ async def _transcribe(models: Models, wav: bytes, options: RecognitionOptions) -
         keyterms=options.keyterms,
     )
     return msgspec.convert(transcription, Transcription, from_attributes=True)
-
-
-def _to_api_error(error: Exception) -> APIError:
-    """What a server would have answered."""
-    from hark.errors import (
-        HarkError,
-        LanguageNotSupportedError,
-        ModelError,
-        OptionNotSupportedError,
-        SettingsError,
-    )
-
-    codes: dict[type[HarkError], ErrorCode] = {
-        LanguageNotSupportedError: "language_not_supported",
-        OptionNotSupportedError: "option_not_supported",
-        ModelError: "model_not_found",
-        SettingsError: "invalid_message",
-    }
-    for kind, code in codes.items():
-        if isinstance(error, kind):
-            return errors.from_message(Error.from_code(code, str(error)))
-    reason = str(error) if isinstance(error, HarkError) else type(error).__name__
-    return APIConnectionError(f"the recogniser failed: {reason}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
@@ -72,16 +73,23 @@ class ServerBackend:
 
     async def open(self, config: Config, *, timeout_s: float) -> WebSocketLink:
         """See `Backend.open`."""
-        link = WebSocketLink()
+        session = self._session()
+        link = WebSocketLink(lambda: session.closed and session is not self._http_session)
         try:
-            await self._guard(self._begin(link, config), timeout_s)
-        except BaseException:
+            await self._guard(self._begin(link, session, config), timeout_s)
+        except BaseException as error:
             await link.aclose()
+            if isinstance(error, APIError) and link.has_job_ended():
+                raise errors.job_ended() from None
             raise
         return link
 
-    async def _begin(self, link: WebSocketLink, config: Config) -> None:
-        link.websocket = await self._session().ws_connect(
+    async def _begin(
+        self, link: WebSocketLink, session: aiohttp.ClientSession, config: Config
+    ) -> None:
+        if session.closed:  # since `_session`; aiohttp would raise a RuntimeError
+            raise aiohttp.ClientConnectionError
+        link.websocket = await session.ws_connect(
             self._address.stream_url,
             headers=self._headers,
             heartbeat=HEARTBEAT_S,
@@ -132,7 +140,9 @@ class ServerBackend:
             logger.debug("prewarming failed", extra={"reason": str(error)})
 
     async def _ask_ready(self) -> None:
-        async with self._session().get(self._address.ready_url, headers=self._headers) as response:
+        async with self._session().get(
+            self._address.ready_url, headers=self._headers, middlewares=(_send_once,)
+        ) as response:
             await response.read()
 
     async def aclose(self) -> None:
@@ -170,8 +180,7 @@ class ServerBackend:
     def _explain(self, cause: aiohttp.ClientError | OSError) -> APIError:
         name = self._address.name
         if isinstance(cause, aiohttp.WSServerHandshakeError):
-            retry_after = cause.headers.get("Retry-After") if cause.headers else None
-            return errors.from_http_status(cause.status, retry_after=retry_after)
+            return errors.from_http_status(cause.status, cause.headers or {})
         if isinstance(cause, (aiohttp.ClientConnectorCertificateError, ssl.CertificateError)):
             return APIConnectionError(
                 f"the TLS certificate of {name} is not trusted here", retryable=False
@@ -179,9 +188,9 @@ class ServerBackend:
         if isinstance(cause, ssl.SSLError):  # aiohttp's own, too
             return APIConnectionError(f"TLS with {name} failed; does the server speak it?")
         if isinstance(cause, aiohttp.ClientConnectorError):
-            return APIConnectionError(
-                f"no Hark server reachable at {name} ({_reason(cause)}); is it running?"
-            )
+            return errors.unreachable(name, _reason(cause))
+        if isinstance(cause, (aiohttp.TooManyRedirects, aiohttp.RedirectClientError)):
+            return errors.redirected_nowhere()
         return APIConnectionError(f"the connection to Hark at {name} broke ({_reason(cause)})")
 
 
@@ -190,9 +199,14 @@ class WebSocketLink:
 
     ready: Ready
 
-    def __init__(self) -> None:
-        """Start without a WebSocket: so it can be closed however far its opening got."""
+    def __init__(self, has_job_ended: Callable[[], bool]) -> None:
+        """Start without a WebSocket: so it can be closed however far its opening got.
+
+        Args:
+            has_job_ended: whether that is why the connection is lost.
+        """
         self.websocket: aiohttp.ClientWebSocketResponse | None = None
+        self.has_job_ended = has_job_ended
         self._connection = Connection(Role.CLIENT)
         self._close_code = CLOSE_NORMAL
 
@@ -215,16 +229,18 @@ class WebSocketLink:
             else:
                 await websocket.send_str(data)
         except (aiohttp.ClientError, OSError) as cause:
-            lost = errors.lost(_reason(cause))
+            lost: APIError = errors.lost(_reason(cause))
         else:
             return
-        raise lost
+        raise errors.job_ended() if self.has_job_ended() else lost
 
     async def receive(self) -> ServerMessage:
         """See `Link.receive`."""
         websocket = self._open_websocket()
         frame = await websocket.receive()
         if frame.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            if self.has_job_ended():
+                raise errors.job_ended()
             raise errors.from_close_code(websocket.close_code)
         try:
             message = self._connection.receive(frame.data)
@@ -238,20 +254,51 @@ class WebSocketLink:
 
     async def aclose(self) -> None:
         """See `Link.aclose`."""
-        if self.websocket is not None:
+        if self.websocket is None:
+            return
+        connection = _duplicate(self.websocket.get_extra_info("socket"))
+        try:
             with contextlib.suppress(aiohttp.ClientError, OSError, asyncio.TimeoutError):
                 await within(GOODBYE_TIMEOUT_S, self.websocket.close(code=self._close_code))
+        finally:
+            if connection is not None:
+                _cut(connection)
 
     def _open_websocket(self) -> aiohttp.ClientWebSocketResponse:
         assert self.websocket is not None, "used before it was opened"
         return self.websocket
 
 
+async def _send_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from connecting again when a request breaks, which it does unasked."""
+    try:
+        return await send(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as cause:
+        broken = aiohttp.ClientConnectionError(_reason(cause))
+    raise broken
+
+
+def _duplicate(connection: socket.socket | None) -> socket.socket | None:
+    """Another handle of a connection, good for as long as one wants; None if it is closed."""
+    try:
+        return connection.dup() if connection is not None else None
+    except OSError:
+        return None
+
+
+def _cut(connection: socket.socket) -> None:
+    """End a connection, with what is unsent: that would keep the socket until somebody reads."""
+    with connection, contextlib.suppress(OSError):  # closed in good order
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
     """What an HTTP error means: Hark's own words where the body has them."""
     with contextlib.suppress(msgspec.DecodeError):
         return errors.from_message(msgspec.json.decode(body, type=Error))
-    return errors.from_http_status(status, retry_after=headers.get("Retry-After"))
+    return errors.from_http_status(status, headers)
 
 
 def _query(options: RecognitionOptions) -> list[tuple[str, str]]:

@@ -79,6 +79,10 @@ export class Microphone {
     // Not every browser runs a node that leads nowhere. It is silent.
     source.connect(this.#node).connect(context.destination);
     media.getAudioTracks()[0].onended = onUnplugged;
+    // Telephones interrupt it for a call.
+    context.onstatechange = () => {
+      if (context.state !== "running") context.resume().catch(() => {}); // it may be closed by then
+    };
   }
 
   /** Hz */
@@ -93,7 +97,7 @@ export class Microphone {
       setTimeout(resolve, LAST_CHUNK_TIMEOUT_MS);
       this.#node.port.postMessage(null);
     });
-    this.#node.port.onmessage = null;
+    this.#node.port.onmessage = this.#context.onstatechange = null;
     release(this.#media);
     await this.#context.close();
   }

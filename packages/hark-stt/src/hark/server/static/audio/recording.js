@@ -9,15 +9,24 @@ const PIECE_S = 0.1;
 /** Milliseconds between looks at the time, or at the room. */
 const TICK_MS = 50;
 
+/** The file cannot be read: it is a folder, or it is gone, or its owner forbids it. */
+export class FileError extends Error {
+  name = "FileError";
+}
+
 /**
  * Decode a file of any kind that the browser can play.
  * @param {Blob} file
  * @returns {Promise<AudioBuffer>} at `SPEECH_SAMPLE_RATE`
+ * @throws {FileError} it cannot be read
  * @throws {DOMException} it cannot be decoded
  */
 export async function decode(file) {
   const context = new OfflineAudioContext(1, 1, SPEECH_SAMPLE_RATE);
-  return context.decodeAudioData(await file.arrayBuffer());
+  const content = await file.arrayBuffer().catch(() => {
+    throw new FileError();
+  });
+  return context.decodeAudioData(content);
 }
 
 /**
@@ -36,6 +45,8 @@ export function mono(audio) {
 
 /** Gives out a recording as fast as it is taken. */
 export class FastPlayer {
+  #pieces;
+  #handlers;
   #timer;
 
   /**
@@ -46,18 +57,25 @@ export class FastPlayer {
    * @param {() => void} handlers.onEnd
    */
   constructor(audio, { onAudio, hasRoom, onEnd }) {
-    const pieces = cut(mono(audio));
-    this.#timer = setInterval(() => {
-      while (hasRoom()) {
-        const { done, value } = pieces.next();
-        if (done) {
-          this.stop();
-          onEnd();
-          return;
-        }
-        onAudio(value);
+    this.#pieces = cut(mono(audio));
+    this.#handlers = { onAudio, hasRoom, onEnd };
+    this.#timer = setInterval(() => this.giveOut(), TICK_MS);
+  }
+
+  /**
+   * Give out what there is room for. To be called when there may be more room: in a tab that is not
+   * seen browsers hold timers back.
+   */
+  giveOut() {
+    while (this.#handlers.hasRoom()) {
+      const { done, value } = this.#pieces.next();
+      if (done) {
+        this.stop();
+        this.#handlers.onEnd();
+        return;
       }
-    }, TICK_MS);
+      this.#handlers.onAudio(value);
+    }
   }
 
   /** Stop giving out. Idempotent. */

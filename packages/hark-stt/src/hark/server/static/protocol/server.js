@@ -49,7 +49,13 @@ export function streamUrl() {
  */
 export async function fetchModels(key) {
   const url = new URL("v1/models", document.baseURI);
-  const headers = new Headers(key === null ? {} : { Authorization: `Bearer ${key}` });
+  let headers;
+  try {
+    headers = new Headers(key === null ? {} : { Authorization: `Bearer ${key}` });
+  } catch {
+    // Not even a header can hold it, as where quotation marks were copied along.
+    throw new ServerError("unauthorized", { retryable: false });
+  }
   let response;
   try {
     response = await fetch(url, {

@@ -46,7 +46,8 @@ export class CaptionStream {
   #isMoving = false;
   #isOver = false;
   #ticker;
-  #retry = 0;
+  /** When to connect again, by `performance.now()`; null while there is no need. */
+  #retryAt = /** @type {number | null} */ (null);
 
   /**
    * @param {StreamOptions} options
@@ -77,7 +78,9 @@ export class CaptionStream {
   /** @param {Int16Array} samples the next ones */
   push(samples) {
     this.#outbox.push(samples);
-    this.#pump();
+    // Not the timer's business alone: in a tab that is not seen browsers hold timers back, for up
+    // to a minute, but not the microphone.
+    this.#tick();
   }
 
   /** No audio will follow: `onDone` once all of it is finalized. */
@@ -96,7 +99,7 @@ export class CaptionStream {
   abort() {
     this.#isOver = true;
     clearInterval(this.#ticker);
-    clearTimeout(this.#retry);
+    this.#retryAt = null;
     removeEventListener("online", this.#hurry);
     this.#connection?.close();
     this.#connection = null;
@@ -104,13 +107,11 @@ export class CaptionStream {
 
   /** The network is back: no need to wait any longer. */
   #hurry = () => {
-    if (this.#connection !== null || this.#retry === 0) return;
-    clearTimeout(this.#retry);
-    this.#connect();
+    if (this.#retryAt !== null) this.#connect();
   };
 
   async #connect() {
-    this.#retry = 0;
+    this.#retryAt = null;
     const { key } = this.#options;
     try {
       await fetchModels(key);
@@ -154,7 +155,9 @@ export class CaptionStream {
   }
 
   #tick() {
-    this.#connection?.checkLiveness(performance.now());
+    const now = performance.now();
+    if (this.#retryAt !== null && now >= this.#retryAt) this.#connect();
+    this.#connection?.checkLiveness(now);
     this.#pump();
   }
 
@@ -198,8 +201,7 @@ export class CaptionStream {
       this.#handlers.onFailed(error);
       return;
     }
-    const delayMs = this.#backoff.failed(error.retryAfterS) * 1000;
-    this.#retry = setTimeout(() => this.#connect(), delayMs);
+    this.#retryAt = performance.now() + this.#backoff.failed(error.retryAfterS) * 1000;
     this.#handlers.onInterrupted(error);
   }
 }

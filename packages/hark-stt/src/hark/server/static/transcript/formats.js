@@ -16,8 +16,16 @@
 // Two lines of 42 characters and at most seven seconds: the common house style of subtitles, such
 // as Netflix's "Timed Text Style Guide: General Requirements".
 const LINE_CHARACTERS = 42;
+const LINE_PIECES = new RegExp(`.{1,${LINE_CHARACTERS}}`, "g");
 const CUE_CHARACTERS = 2 * LINE_CHARACTERS;
 const CUE_S = 7;
+
+const SENTENCE_ENDS = ".!?…。！？";
+const CLAUSE_ENDS = ",;:–—、，；：";
+const SPACES_AND_CLOSING_MARKS = /[ "')\]’”»」』）]+$/u;
+
+// Chinese and Japanese put no spaces between words, so there words end at these too.
+const WORD = /[^\s。、！，：；？]+[。、！，：；？]*|[。、！，：；？]+/gu;
 
 /** The formats, by the extension of their files. */
 export const FORMATS = {
@@ -53,17 +61,16 @@ export function toVtt(captions) {
 }
 
 /**
- * Cut captions into subtitles: between words where the model gave word times. Where it gave none a
- * caption is one subtitle, however long: times are never made up.
+ * Cut captions into subtitles: near the middle, at the end of a sentence or a clause where there is
+ * one, and the parts likewise until each fits. Where the model gave no word times, when a part
+ * starts is estimated from the characters before it, as if the caption were spoken evenly.
  * @param {Caption[]} captions
  * @returns {Cue[]}
  */
 export function cues(captions) {
   return captions.flatMap((caption) => {
-    const words = placeWords(caption);
-    return words === null
-      ? [{ startS: caption.startS, endS: caption.endS, text: caption.text }]
-      : cut(caption.text, words);
+    const words = placeWords(caption) ?? estimateWords(caption);
+    return words.length > 0 ? cut(caption.text, words) : [];
   });
 }
 
@@ -103,33 +110,70 @@ function placeWords({ text, words }) {
     starts.push(start);
     searched = start + word.text.length;
   }
-  starts[0] = 0;
-  return words.map(({ startS, endS }, index) => {
-    return { start: starts[index], end: starts[index + 1] ?? text.length, startS, endS };
+  return parts(text, starts).map(([start, end], index) => {
+    const { startS, endS } = words[index];
+    return { start, end, startS, endS };
   });
 }
 
 /**
- * Gather words into subtitles, each as long as it may be.
+ * Spread the text evenly over the time of the caption.
+ * @param {Caption} caption
+ * @returns {PlacedWord[]}
+ */
+function estimateWords({ text, startS, endS }) {
+  const starts = [...text.matchAll(WORD)].map(({ index }) => index);
+  const characterS = (endS - startS) / Math.max(1, text.length);
+  return parts(text, starts).map(([start, end]) => {
+    return { start, end, startS: startS + start * characterS, endS: startS + end * characterS };
+  });
+}
+
+/**
+ * The parts of a text that begin at these positions; the first is also what is before it.
  * @param {string} text
- * @param {PlacedWord[]} words
+ * @param {number[]} starts
+ * @returns {[number, number][]}
+ */
+function parts(text, starts) {
+  return starts.map((start, index) => [index === 0 ? 0 : start, starts[index + 1] ?? text.length]);
+}
+
+/**
+ * Make one subtitle of the words if they fit, else of each half what this makes of it.
+ * @param {string} text
+ * @param {PlacedWord[]} words at least one
  * @returns {Cue[]}
  */
 function cut(text, words) {
-  /** @type {Cue[]} */
-  const cuts = [];
-  let first = words[0];
-  words.forEach((word, index) => {
-    const following = words[index + 1];
-    if (following !== undefined && fits(text, first, following)) return;
-    cuts.push({
-      startS: first.startS,
-      endS: word.endS,
-      text: text.slice(first.start, word.end).trim(),
-    });
-    first = following;
-  });
-  return cuts;
+  const first = words[0];
+  const last = words[words.length - 1];
+  if (words.length === 1 || fits(text, first, last)) {
+    const { startS } = first;
+    return [{ startS, endS: last.endS, text: text.slice(first.start, last.end).trim() }];
+  }
+  let count = 1;
+  let least = Infinity;
+  for (let tried = 1; tried < words.length; tried++) {
+    const position = words[tried].start;
+    const offCentre = Math.abs(2 * position - first.start - last.end) / (last.end - first.start);
+    const badness = offCentre + breakBadness(text.slice(first.start, position));
+    if (badness < least) {
+      least = badness;
+      count = tried;
+    }
+  }
+  return [...cut(text, words.slice(0, count)), ...cut(text, words.slice(count))];
+}
+
+/**
+ * How bad it is to break after a text; 1 is as bad as breaking at one of its ends.
+ * @param {string} before
+ */
+function breakBadness(before) {
+  const end = before.replace(SPACES_AND_CLOSING_MARKS, "").at(-1);
+  if (end === undefined) return 0.5;
+  return SENTENCE_ENDS.includes(end) ? 0 : CLAUSE_ENDS.includes(end) ? 0.25 : 0.5;
 }
 
 /**
@@ -149,7 +193,8 @@ function fits(text, first, last) {
 function wrap(text) {
   /** @type {string[]} */
   const lines = [];
-  for (const word of text.split(/\s+/).filter(Boolean)) {
+  const pieces = text.split(/\s+/).flatMap((word) => word.match(LINE_PIECES) ?? []);
+  for (const word of pieces) {
     const line = lines.at(-1);
     if (line !== undefined && line.length + 1 + word.length <= LINE_CHARACTERS)
       lines[lines.length - 1] = `${line} ${word}`;

@@ -29,6 +29,11 @@ export class CaptionView {
     });
   }
 
+  /** Whether a screen reader says new captions as they come. */
+  set areReadOut(/** @type {boolean} */ areReadOut) {
+    this.#captions.ariaLive = areReadOut ? "polite" : "off";
+  }
+
   /** @param {Caption | Gap} entry */
   append(entry) {
     this.#welcome.hidden = true;

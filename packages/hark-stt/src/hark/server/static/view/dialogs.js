@@ -61,7 +61,10 @@ function show(dialog, read) {
   };
   const cancel = dialog.querySelector("[data-answer=cancel]");
   cancel?.addEventListener("click", () => dialog.close(), { once: true });
-  dialog.onclose = () => resolve(null); // after an answer this changes nothing
+  dialog.onclose = () => {
+    // After an answer this changes nothing. The event comes late: it may be open for the next one.
+    if (!dialog.open) resolve(null);
+  };
   dialog.showModal();
   return promise;
 }

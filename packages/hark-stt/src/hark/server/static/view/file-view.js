@@ -2,10 +2,13 @@
 
 import { element } from "./elements.js";
 
-/** @param {(file: File) => void} onFile */
-export function offerFiles(onFile) {
+/**
+ * @param {(file: File) => void} onFile
+ * @param {() => boolean} isWelcome whether a file can be taken now
+ */
+export function offerFiles(onFile, isWelcome) {
   offerButton(onFile);
-  offerDrop(onFile);
+  offerDrop(onFile, isWelcome);
 }
 
 /** @param {(file: File) => void} onFile */
@@ -22,13 +25,16 @@ function offerButton(onFile) {
   });
 }
 
-/** @param {(file: File) => void} onFile */
-function offerDrop(onFile) {
+/**
+ * @param {(file: File) => void} onFile
+ * @param {() => boolean} isWelcome
+ */
+function offerDrop(onFile, isWelcome) {
   const overlay = element("drop", HTMLElement);
   let depth = 0; // of the elements that the pointer has entered
   const show = (/** @type {number} */ change) => {
     depth = Math.max(0, depth + change);
-    overlay.hidden = depth === 0;
+    overlay.hidden = depth === 0 || !isWelcome();
   };
   document.addEventListener("dragenter", (event) => {
     if (hasFile(event)) show(1);
@@ -37,7 +43,9 @@ function offerDrop(onFile) {
     if (hasFile(event)) show(-1);
   });
   document.addEventListener("dragover", (event) => {
-    if (hasFile(event)) event.preventDefault(); // else the file would replace the page
+    if (!hasFile(event)) return;
+    event.preventDefault(); // else the file would replace the page
+    if (event.dataTransfer !== null) event.dataTransfer.dropEffect = isWelcome() ? "copy" : "none";
   });
   document.addEventListener("drop", (event) => {
     show(-depth);

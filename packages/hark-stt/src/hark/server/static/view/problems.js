@@ -39,6 +39,10 @@ const PROBLEMS = {
     advice: "Set it to 48,000 Hz in the system's sound settings, or use another browser.",
   },
   // Recordings
+  FileError: {
+    title: "That file cannot be read.",
+    advice: "It may be a folder, or it was moved or changed just now. Choose it again.",
+  },
   EncodingError: {
     title: "This browser cannot play that file.",
     advice:
