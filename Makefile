@@ -3,6 +3,7 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 VENV_LIVEKIT2 := .venv-livekit2
+VENV_PEERS := .venv-peers
 BIN := $(VENV)/bin
 PYPROJECTS := $(wildcard packages/*/pyproject.toml)
 PYTEST_ARGS ?=
@@ -12,7 +13,8 @@ LIVEKIT_SERVER_VERSION := v1.13.5
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-browser test-faults test-soak test-room livekit-server check format lock \
-  test-livekit2 bench-faults bench-wer bench-noise clean
+  test-livekit2 bench bench-peers bench-overload bench-soak bench-plugin bench-faults bench-wer bench-noise \
+  pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,10 +25,10 @@ venv: $(VENV)/.complete ## make .venv: hashed requirements and the packages, edi
 demo: venv ## transcribe a recording, and show what is measured
 	@$(BIN)/hark demo
 
-test: venv ## run all tests that need no more than this environment
-	@trap 'echo "make test took $$SECONDS s"' EXIT; $(BIN)/python -m pytest -m 'not slow and not room and not browser' $(PYTEST_ARGS)
+test: venv ## run all tests but the slow ones; what a machine lacks for some is said, and they skip
+	@trap 'echo "make test took $$SECONDS s"' EXIT; $(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
 
-test-browser: venv ## run the tests of the captions page (need Chromium)
+test-browser: venv ## run the tests of the captions page, the slow ones too (need Chromium)
 	@trap 'echo "make test-browser took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 test-faults: venv ## run all tests that break connections, servers and workers; takes minutes
@@ -35,10 +37,10 @@ test-faults: venv ## run all tests that break connections, servers and workers; 
 test-soak: venv ## kill two servers in turn for five minutes under one stream
 	@trap 'echo "make test-soak took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/faults -m soak $(PYTEST_ARGS)
 
-test-room: venv ## run the tests in real rooms, the slow ones too
+test-room: venv ## run the tests in real rooms, the slow ones too (need a LiveKit server)
 	@trap 'echo "make test-room took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/room $(PYTEST_ARGS)
 
-livekit-server: $(LIVEKIT_SERVER) ## build the LiveKit server for these tests (needs Go; minutes)
+livekit-server: $(LIVEKIT_SERVER) ## build the LiveKit server for these tests (needs Go; 4 minutes)
 
 check: venv ## lint, format, types and import direction, without changing a file
 	$(BIN)/ruff check
@@ -57,6 +59,21 @@ test-livekit2: $(VENV_LIVEKIT2)/.complete ## run the plugin's and the common tes
 	@trap 'echo "make test-livekit2 took $$SECONDS s"' EXIT; \
 	$(VENV_LIVEKIT2)/bin/python -m pytest packages/livekit-plugins-hark/tests tests -m 'not slow and not room and not browser' $(PYTEST_ARGS)
 
+bench: venv ## latency and capacity of this machine (BENCH_ARGS=... goes to hark bench)
+	@$(BIN)/hark bench $(BENCH_ARGS)
+
+bench-peers: $(VENV_PEERS)/.complete ## the same beside other recognisers (7 GB to install; BENCH_ARGS=...)
+	@$(VENV_PEERS)/bin/hark bench --against all $(BENCH_ARGS)
+
+bench-overload: venv ## what a full server does, on the recordings in HARK_SPEECH_DIR (BENCH_ARGS=...)
+	@$(BIN)/python benchmarks/overload.py $(BENCH_ARGS)
+
+bench-soak: venv ## memory over an hour of 8 streams (BENCH_ARGS='--speed 4' for a quarter of it)
+	@$(BIN)/python benchmarks/soak.py $(BENCH_ARGS)
+
+bench-plugin: venv ## what the plugin costs an agent, beside Deepgram's (minutes)
+	@$(BIN)/python benchmarks/plugin_cost.py $(BENCH_ARGS)
+
 bench-wer: venv ## word error rates on the recordings in HARK_SPEECH_DIR (minutes; BENCH_ARGS=...)
 	@$(BIN)/python benchmarks/wer.py $(BENCH_ARGS)
 
@@ -66,8 +83,12 @@ bench-faults: venv ## what faults do to Hark and to four cloud plugins, as a tab
 bench-noise: venv ## how often words are heard in its noise and music
 	@$(BIN)/python benchmarks/hallucination.py $(BENCH_ARGS)
 
+pictures: venv ## take the README's pictures anew (need Chromium)
+	$(BIN)/python docs/pictures/page.py
+	$(BIN)/python docs/pictures/demo.py
+
 clean: ## remove the environments, caches and build output
-	rm -rf $(VENV) $(VENV_LIVEKIT2) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV_LIVEKIT2) $(VENV_PEERS) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf packages/*/dist
 	find packages tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -77,6 +98,9 @@ $(VENV)/.complete: requirements/dev.txt requirements/make-venv $(PYPROJECTS)
 
 $(VENV_LIVEKIT2)/.complete: requirements/livekit2.txt requirements/make-venv $(PYPROJECTS)
 	@requirements/make-venv '$(PYTHON)' $(VENV_LIVEKIT2) requirements/livekit2.txt
+
+$(VENV_PEERS)/.complete: requirements/peers.txt requirements/make-venv $(PYPROJECTS)
+	@requirements/make-venv '$(PYTHON)' $(VENV_PEERS) requirements/peers.txt
 
 $(LIVEKIT_SERVER):
 	@command -v go >/dev/null || { echo "Building it needs Go 1.26 or newer: https://go.dev/dl/" >&2; exit 1; }

@@ -14,20 +14,29 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urljoin
 
 import numpy as np
 import pytest
+import pytest_asyncio
 import soundfile
 
-if TYPE_CHECKING:
-    from playwright.async_api import ConsoleMessage, Page, Request
+from hark import recording as shipped
 
-TWO_CITIES_PAUSES_S = {"short": 8.5, "long": 28.7}
-"""Where the shipped recording can be cut between two sentences."""
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, ConsoleMessage, Page, Playwright, Request
+
+PARTS_S = {
+    "times": [(0.8, 4.6)],
+    "times and ages": [(0.8, 4.6), (4.6, 8.5)],
+    "long": [(0.0, 28.7)],
+}
+"""What recordings consist of: parts of the shipped one, cut where its speaker draws breath."""
+
+SILENCE_S = 1.2
+"""Follows each part: twice what ends an utterance."""
 
 START_TIMEOUT_S = 60
 
@@ -53,6 +62,10 @@ class Server:
             assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.1)
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
@@ -62,7 +75,7 @@ class Server:
         self._process.wait(timeout=30)
 
     def close(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
             self._process.wait(timeout=30)
@@ -80,11 +93,16 @@ def chromium() -> str:
     """Path of the browser; where there is none the test is skipped, or fails where one must be."""
     if importlib.util.find_spec("playwright") is None:
         return _cannot_run("Playwright is not installed: pip install playwright, or make venv")
-    for name in (os.environ.get("HARK_CHROMIUM", ""), "chromium", "google-chrome"):
+    chosen = os.environ.get("HARK_CHROMIUM")
+    for name in [chosen] if chosen else ["chromium", "google-chrome"]:
         path = shutil.which(name)
         if path is not None:
             return path
-    return _cannot_run("no browser: apt-get install chromium, or set HARK_CHROMIUM to its path")
+    return _cannot_run(
+        f"no browser at HARK_CHROMIUM={chosen}"
+        if chosen
+        else "no browser: apt install chromium, or set HARK_CHROMIUM to the path of one"
+    )
 
 
 def _cannot_run(reason: str) -> NoReturn:
@@ -99,10 +117,17 @@ def server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     yield from _serve(tmp_path_factory, "--workers", "1")
 
 
-@pytest.fixture
-def mortal_server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server to be killed."""
+@pytest.fixture(scope="module")
+def spare_server(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield from _serve(tmp_path_factory, "--workers", "1", "--grace-period-s", "20")
+
+
+@pytest.fixture
+def mortal_server(spare_server: Server) -> Server:
+    """A server to be killed; it lives again when the next test needs it."""
+    if not spare_server.is_running:
+        spare_server.start()
+    return spare_server
 
 
 @pytest.fixture(scope="session")
@@ -122,26 +147,23 @@ def _serve(factory: pytest.TempPathFactory, *flags: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the first sentences of the shipped recording, "short" or "long", and silence."""
+    """Gives the recordings that `PARTS_S` names."""
     folder = tmp_path_factory.mktemp("recordings")
 
     def make(name: str) -> Path:
         path = folder / f"{name}.wav"
         if not path.exists():
-            samples, sample_rate = soundfile.read(_two_cities(), dtype="int16")
-            speech = samples[: int(TWO_CITIES_PAUSES_S[name] * sample_rate)]
-            silence = np.zeros(int(1.5 * sample_rate), dtype=np.int16)
-            soundfile.write(path, np.concatenate([speech, silence]), sample_rate)
+            samples, sample_rate = soundfile.read(shipped.path(), dtype="int16")
+            silence = np.zeros(int(SILENCE_S * sample_rate), dtype=np.int16)
+            parts = [
+                samples[int(start * sample_rate) : int(end * sample_rate)]
+                for start, end in PARTS_S[name]
+            ]
+            pieces = [piece for part in parts for piece in (part, silence)]
+            soundfile.write(path, np.concatenate(pieces), sample_rate)
         return path
 
     return make
-
-
-def _two_cities() -> Path:
-    spec = importlib.util.find_spec("moonshine_voice")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "assets" / "two_cities.wav"
 
 
 @pytest.fixture(scope="session")
@@ -152,47 +174,72 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-OpenPage = Callable[..., Coroutine[Any, Any, "Page"]]
-Browsing = Callable[[], AbstractAsyncContextManager[OpenPage]]
+class Browsers:
+    """Browsers that are running, each with a microphone of its own; started when first needed."""
+
+    def __init__(self, driver: Playwright, chromium: str) -> None:
+        self._driver = driver
+        self._chromium = chromium
+        self._running: dict[Path | None, Browser] = {}
+
+    async def get(self, microphone: Path | None) -> Browser:
+        """The one whose microphone plays this recording, anew each time it is opened."""
+        if microphone not in self._running:
+            self._running[microphone] = await self._driver.chromium.launch(
+                executable_path=self._chromium, args=_browser_arguments(microphone)
+            )
+        return self._running[microphone]
+
+    async def aclose(self) -> None:
+        for browser in self._running.values():
+            await browser.close()
 
 
-@pytest.fixture(scope="session")
-def browsing(chromium: str) -> Browsing:
-    """Makes contexts in which pages can be opened; when one ends, none of them has had an error.
-
-    What opens a page takes its `url`; `microphone`, a recording that the fake one plays once, from
-    when it is opened; the rest goes to Playwright's `new_context`.
-    """
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browsers(chromium: str) -> AsyncIterator[Browsers]:
+    """Shared by the tests of a module, which therefore share an event loop."""
     from playwright.async_api import async_playwright
 
-    @contextlib.asynccontextmanager
-    async def browse() -> AsyncIterator[OpenPage]:
-        complaints: list[str] = []
-        async with contextlib.AsyncExitStack() as stack:
-            driver = await stack.enter_async_context(async_playwright())
-
-            async def open_one(url: str, microphone: Path | None = None, **options: Any) -> Page:
-                browser = await driver.chromium.launch(
-                    executable_path=chromium, args=_browser_arguments(microphone)
-                )
-                stack.push_async_callback(browser.close)
-                context = await browser.new_context(**{"locale": "en-GB", **options})
-                page = await context.new_page()
-                _note_complaints(page, url, complaints)
-                await page.goto(url)
-                return page
-
-            yield open_one
-        assert not complaints
-
-    return browse
+    async with async_playwright() as driver:
+        browsers = Browsers(driver, chromium)
+        yield browsers
+        await browsers.aclose()
 
 
-@pytest.fixture
-async def open_page(browsing: Browsing) -> AsyncIterator[OpenPage]:
-    """Opens pages, each in a browser of its own; see `browsing`."""
-    async with browsing() as open_page:
-        yield open_page
+OpenPage = Callable[..., Coroutine[Any, Any, "Page"]]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def open_page(browsers: Browsers) -> AsyncIterator[OpenPage]:
+    """Opens pages, each for a user of its own; in the end none of them has had an error.
+
+    It takes the `url`; `microphone`, a recording that the fake one plays once, from when it is
+    opened; `routes`, what answers instead of the server, by the pattern of the URL; `script`, what
+    runs before those of the page; the rest goes to Playwright's `new_context`.
+    """
+    complaints: list[str] = []
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_one(
+            url: str,
+            microphone: Path | None = None,
+            routes: dict[str, Any] | None = None,
+            script: str = "",
+            **options: Any,
+        ) -> Page:
+            browser = await browsers.get(microphone)
+            context = await browser.new_context(**{"locale": "en-GB", **options})
+            stack.push_async_callback(context.close)
+            page = await context.new_page()
+            _note_complaints(page, url, complaints)
+            for pattern, handler in (routes or {}).items():
+                await page.route(pattern, handler)
+            await page.add_init_script(script)
+            await page.goto(url)
+            return page
+
+        yield open_one
+    assert not complaints
 
 
 def _browser_arguments(microphone: Path | None) -> list[str]:

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Route
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(120),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 Recording = Callable[[str], Path]
 
@@ -29,7 +33,7 @@ NARROWEST_PX = 320
 async def test_everything_can_be_reached_and_used_with_the_keyboard(
     server: Any, open_page: Any, recording: Recording
 ) -> None:
-    page = await open_page(server.url, microphone=recording("short"))
+    page = await open_page(server.url, microphone=recording("times"))
     page.on("filechooser", lambda chooser: None)  # from soon after it the page's choosers are told
     await wait_for_text(page, "#status", "Ready")
     await tab_to(page, "start")
@@ -66,12 +70,35 @@ async def test_every_control_says_what_it_is(server: Any, open_page: Any) -> Non
 
 
 async def test_only_finals_are_read_out(server: Any, open_page: Any, recording: Recording) -> None:
-    page = await open_page(server.url, microphone=recording("short"))
+    page = await open_page(server.url, microphone=recording("times"))
     await wait_for_text(page, "#status", "Ready")
+    await note_what_is_read_out(page)
+    await page.click("#start")
+    await wait_for_text(page, "#open", "best of times")
+    assert await page.evaluate("readOut.length") == 0
+    await wait_for_text(page, "#captions", "best of times")
+    assert await page.evaluate("readOut.length") == 1
+
+
+async def test_a_file_is_not_read_out_for_its_captions_come_faster_than_they_could_be_said(
+    server: Any, open_page: Any, recording: Recording
+) -> None:
+    page = await open_page(server.url)
+    await wait_for_text(page, "#status", "Ready")
+    await note_what_is_read_out(page)
+    await page.set_input_files("#file-input", recording("times"))
+    await wait_for_text(page, "#captions", "best of times")
+    await wait_for_text(page, "#status", "Ready")
+    assert await page.evaluate("readOut.length") == 0
+    assert await page.get_attribute("#captions", "aria-live") == "polite"  # for what comes next
+
+
+async def note_what_is_read_out(page: Page) -> None:
+    """Gather what changes in live regions from now on, in `readOut`."""
     await page.evaluate(
         """() => {
             window.readOut = [];
-            const isLive = (node) => node.closest('[aria-live], [role="log"]') !== null;
+            const isLive = (node) => (node.closest("[aria-live]")?.ariaLive ?? "off") !== "off";
             new MutationObserver((changes) => {
                 for (const { target } of changes) {
                     const isText = target.nodeType === Node.TEXT_NODE;
@@ -83,12 +110,6 @@ async def test_only_finals_are_read_out(server: Any, open_page: Any, recording: 
             });
         }"""
     )
-    await page.click("#start")
-    await wait_for_text(page, "#open", "best of times")
-    assert await page.evaluate("readOut.length") == 0
-    await wait_for_text(page, "#captions", "best of times")
-    assert await page.evaluate("readOut.length") == 1
-    assert await page.get_attribute("#captions", "aria-live") == "polite"
 
 
 Scheme = Literal["light", "dark"]
@@ -103,7 +124,7 @@ LOOKS: list[tuple[str, Scheme, tuple[int, int]]] = [
 async def test_all_text_stands_out_from_its_background(
     server: Any, open_page: Any, recording: Recording, screenshots: Path
 ) -> None:
-    page = await open_page(server.url, microphone=recording("long"))
+    page = await open_page(server.url, microphone=recording("times and ages"))
     await wait_for_text(page, "#status", "Ready")
     await look(page, screenshots, "welcome")
     await page.click("#start")
@@ -113,7 +134,7 @@ async def test_all_text_stands_out_from_its_background(
     await page.click("#start")
     await wait_for_text(page, "#status", "Ready")
     await look(page, screenshots, "done")
-    await page.set_input_files("#file-input", recording("short"))
+    await page.set_input_files("#file-input", recording("times"))
     await page.get_by_role("button", name="Start anew").wait_for()
     await look(page, screenshots, "question", within="#question")
     await page.keyboard.press("Escape")
@@ -177,6 +198,16 @@ async def test_the_narrowest_screen_has_room_for_everything(
         assert min(width, height) >= LEAST_TARGET_PX, name
 
 
+async def test_a_telephone_on_its_side_has_room_for_captions(
+    server: Any, open_page: Any, screenshots: Path
+) -> None:
+    page = await open_page(server.url, viewport={"width": 740, "height": 360})
+    await wait_for_text(page, "#status", "Ready")
+    await page.screenshot(path=screenshots / "sideways.png")
+    assert await page.locator("#transcript").evaluate("({ clientHeight }) => clientHeight") > 150
+    assert await page.evaluate("document.documentElement.scrollHeight") == 360
+
+
 async def test_nothing_moves_by_itself_for_those_who_do_not_want_it(
     server: Any, open_page: Any
 ) -> None:
@@ -189,12 +220,7 @@ async def test_languages_are_offered_by_name_and_left_to_the_model_where_it_can_
     server: Any, open_page: Any
 ) -> None:
     capabilities = {"languages": ["en", "de", "sw"], "words": True, "language_detection": True}
-    page = await open_page(server.url)
-    await page.route(
-        "**/v1/models",
-        lambda route: route.fulfill(json={"data": [{"id": "m", "capabilities": capabilities}]}),
-    )
-    await page.reload()
+    page = await open_page(server.url, routes={"**/v1/models": models(capabilities)})
     await wait_for_text(page, "#status", "Ready")
     offered = await page.locator("#language option").all_inner_texts()
     assert offered == ["Detect", "English", "German", "Swahili"]
@@ -211,13 +237,13 @@ async def test_a_microphone_that_may_not_be_used_is_explained(server: Any, open_
 async def test_a_page_that_no_browser_lets_use_a_microphone_still_takes_files(
     server: Any, open_page: Any, recording: Recording
 ) -> None:
-    page = await open_page(server.url)
-    await page.add_init_script("Object.defineProperty(window, 'isSecureContext', { value: false })")
-    await page.reload()
+    page = await open_page(
+        server.url, script="Object.defineProperty(window, 'isSecureContext', { value: false })"
+    )
     await wait_for_text(page, "#status", "Ready")
     await page.click("#start")
     await wait_for_text(page, "#problem", "only on https:// pages")
-    await page.set_input_files("#file-input", recording("short"))
+    await page.set_input_files("#file-input", recording("times"))
     await wait_for_text(page, "#captions", "best of times")
 
 
@@ -234,9 +260,7 @@ async def test_a_file_that_is_no_recording_is_explained(
 
 
 async def test_a_page_that_lost_its_server_finds_it_again(server: Any, open_page: Any) -> None:
-    page = await open_page(server.url)
-    await page.route("**/v1/models", lambda route: route.abort())
-    await page.reload()
+    page = await open_page(server.url, routes={"**/v1/models": lambda route: route.abort()})
     await wait_for_text(page, "#problem", "does not answer")
     assert await page.get_attribute("#start", "aria-disabled") == "true"
     await page.unroute("**/v1/models")
@@ -254,13 +278,18 @@ async def test_a_server_with_keys_asks_for_one_until_it_is_right(
     await key.fill("wrong")
     await page.keyboard.press("Enter")
     await wait_for_text(page, "#key-problem", "does not know this key")
+    assert not await page.is_visible("#forget-key")
     await page.screenshot(path=screenshots / "key.png")
+    await key.fill("“opensesame”")  # which no header can hold
+    await page.keyboard.press("Enter")
+    await page.wait_for_function("document.querySelector('#key').value === ''")
+    await wait_for_text(page, "#key-problem", "does not know this key")
     await key.fill("opensesame")
     await page.keyboard.press("Enter")
     await wait_for_text(page, "#status", "Ready")
     assert await page.evaluate("sessionStorage.length") == 0
 
-    await page.set_input_files("#file-input", recording("short"))
+    await page.set_input_files("#file-input", recording("times"))
     await wait_for_text(page, "#captions", "best of times")
 
     await wait_for_text(page, "#status", "Ready")
@@ -285,6 +314,12 @@ async def test_start_asks_again_for_a_key_that_was_not_given(
     await wait_for_text(page, "#status", "Needs a key")
     await page.click("#start")
     await page.get_by_label("API key").wait_for()
+
+
+def models(*capabilities: dict[str, Any]) -> Callable[[Route], Any]:
+    """Answers as a server that has models with these capabilities."""
+    data = [{"id": f"model-{i}", "capabilities": able} for i, able in enumerate(capabilities)]
+    return lambda route: route.fulfill(json={"data": data})
 
 
 async def wait_for_text(page: Page, selector: str, text: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+
+from hark.formats import render
+from hark.transcription import TimedWord, Transcription, Utterance
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -19,9 +23,11 @@ pytestmark = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page(server: Any, browsing: Any) -> AsyncIterator[Page]:
-    async with browsing() as open_page:
-        yield await open_page(f"{server.url}static/icon.svg")
+async def page(server: Any, browsers: Any) -> AsyncIterator[Page]:
+    browser = await browsers.get(None)
+    async with await browser.new_page() as page:
+        await page.goto(f"{server.url}static/icon.svg")
+        yield page
 
 
 async def run(page: Page, module: str, body: str) -> Any:
@@ -179,14 +185,14 @@ async def test_text_is_one_line_for_each_caption(page: Page) -> None:
 
 
 async def test_subtitles_have_the_times_of_their_captions(page: Page) -> None:
-    captions = "[caption(0.9995, 3661.5, 'a < b --> c & d'), caption(3662, 3663.25, 'e')]"
+    captions = "[caption(0.9995, 2.5, 'a < b --> c & d'), caption(3662, 3663.25, 'e')]"
     srt = await run(page, "transcript/formats", f"{CAPTIONS} return module.toSrt({captions});")
     vtt = await run(page, "transcript/formats", f"{CAPTIONS} return module.toVtt({captions});")
     assert srt == (
-        "1\n00:00:01,000 --> 01:01:01,500\na < b -> c & d\n\n2\n01:01:02,000 --> 01:01:03,250\ne\n"
+        "1\n00:00:01,000 --> 00:00:02,500\na < b -> c & d\n\n2\n01:01:02,000 --> 01:01:03,250\ne\n"
     )
     assert vtt == (
-        "WEBVTT\n\n00:00:01.000 --> 01:01:01.500\na &lt; b --&gt; c &amp; d\n\n"
+        "WEBVTT\n\n00:00:01.000 --> 00:00:02.500\na &lt; b --&gt; c &amp; d\n\n"
         "01:01:02.000 --> 01:01:03.250\ne\n"
     )
 
@@ -196,9 +202,9 @@ async def test_subtitles_are_broken_into_short_lines(page: Page) -> None:
         page,
         "transcript/formats",
         CAPTIONS
-        + "return module.toSrt([caption(0, 1, 'word '.repeat(20))]).split('\\n').slice(2);",
+        + "return module.toSrt([caption(0, 1, 'word '.repeat(16))]).split('\\n').slice(2);",
     )
-    assert [len(line) for line in lines] == [39, 39, 19, 0]
+    assert [len(line) for line in lines] == [39, 39, 0]
 
 
 async def test_a_long_caption_is_cut_where_words_have_times(page: Page) -> None:
@@ -211,22 +217,60 @@ async def test_a_long_caption_is_cut_where_words_have_times(page: Page) -> None:
         const text = words.map(({ text }) => text).join(" ") + ".";
         return module.cues([caption(0, 20, text, words)]);""",
     )
-    assert [(cue["startS"], cue["endS"]) for cue in cues] == [(0, 6.5), (7, 13.5), (14, 19.5)]
-    assert [cue["text"].count("word") for cue in cues] == [7, 7, 6]
+    times = [(cue["startS"], cue["endS"]) for cue in cues]
+    assert times == [(0, 4.5), (5, 9.5), (10, 14.5), (15, 19.5)]
+    assert [cue["text"].count("word") for cue in cues] == [5, 5, 5, 5]
     assert cues[-1]["text"].endswith("word.")
 
 
-async def test_a_caption_without_word_times_stays_whole(page: Page) -> None:
-    cues = await run(
+async def test_subtitles_are_those_that_the_server_writes(page: Page) -> None:
+    texts = [
+        "It was the best of times, it was the worst of times. “It was the age of wisdom.” And "
+        "it was the age of foolishness - so far, at least, as any-one-could-tell & <believe>.",
+        "Yes.",
+        "word " * 50 + "x" * 90,
+        "今日はとても良い天気ですね。明日も晴れるでしょう、たぶん。" * 4,
+    ]
+    utterances = []
+    for i, text in enumerate(texts):
+        start_s = 100.0 * i + 0.032
+        words = tuple(
+            TimedWord(word, start_s + n, start_s + n + 0.75, None)
+            for n, word in enumerate(text.split())
+        )
+        utterances += [
+            Utterance(start_s, start_s + 20.25, text, None, None, None),
+            Utterance(start_s + 40, start_s + 60, text, None, None, words),
+            Utterance(start_s + 80, start_s + 81, text, None, None, words[::-1]),
+        ]
+    transcription = Transcription("", None, 400.0, "any", tuple(utterances))
+    captions = [
+        {
+            "kind": "caption",
+            "startS": utterance.start_s,
+            "endS": utterance.end_s,
+            "text": utterance.text,
+            "words": utterance.words
+            and [{"text": w.text, "startS": w.start_s, "endS": w.end_s} for w in utterance.words],
+        }
+        for utterance in utterances
+    ]
+    for format, function in (("srt", "toSrt"), ("vtt", "toVtt")):
+        written = await run(
+            page, "transcript/formats", f"return module.{function}({json.dumps(captions)});"
+        )
+        assert written == render(transcription, format)
+
+
+async def test_what_cannot_be_read_is_not_taken_for_a_missing_microphone(page: Page) -> None:
+    name = await run(
         page,
-        "transcript/formats",
-        CAPTIONS
-        + """
-        const text = "word ".repeat(40).trim();
-        const other = [word("other", 30, 31)];
-        return module.cues([caption(0, 20, text), caption(30, 50, text, other)]);""",
+        "audio/recording",
+        """
+        const folder = { arrayBuffer: () => Promise.reject(new DOMException("", "NotFoundError")) };
+        return module.decode(folder).catch(({ name }) => name);""",
     )
-    assert [(cue["startS"], cue["endS"]) for cue in cues] == [(0, 20), (30, 50)]
+    assert name == "FileError"
 
 
 async def test_a_replay_buffer_gives_back_what_it_was_given(page: Page) -> None:

@@ -21,10 +21,12 @@ pytestmark = pytest.mark.faults
 Report = Callable[[str], None]
 
 CONFIG = b'{"type":"config","version":1}'
-TEXT, BINARY, CLOSE = 1, 2, 8
+TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 
 MOST_GROWTH_BYTES = 64 << 20
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
+"""Audio may come as fast as it is decoded, so who floods with it and never reads is sent away only
+when the answers have filled all buffers on their way."""
 
 
 class RawClient:
@@ -138,6 +140,34 @@ async def _flood_with_flushes_and_never_read(client: RawClient) -> None:
         await client.send(b'{"type":"flush","id":%d}' % (number + 1))
 
 
+async def _flood_with_configs_and_never_read(client: RawClient) -> None:
+    await client.shake_hands()
+    await client.send(CONFIG)
+    for _ in range(1_000_000):
+        await client.send(b'{"type":"config","interim_results":true}')
+
+
+async def _flood_with_crumbs_of_audio_and_never_read(client: RawClient) -> None:
+    await client.shake_hands()
+    await client.send(CONFIG)
+    for _ in range(1_000_000):
+        await client.send(bytes(2), BINARY)
+
+
+async def _flood_with_pings_and_never_read(client: RawClient) -> None:
+    await client.shake_hands()
+    await client.send(CONFIG)
+    for _ in range(1_000_000):
+        await client.send(bytes(125), PING)
+
+
+async def _send_a_message_in_endless_fragments(client: RawClient) -> None:
+    await client.shake_hands()
+    await client.send_bytes(b"\x02\x80" + bytes(4))
+    for _ in range(1_000_000):
+        await client.send_bytes((b"\x00\x80" + bytes(4)) * 100)
+
+
 async def _flood_with_audio_and_never_read(client: RawClient) -> None:
     await client.shake_hands()
     await client.send(CONFIG)
@@ -156,11 +186,12 @@ ABUSES: list[Abuse] = [
     _send_what_is_too_large,
     _announce_what_is_far_too_large,
     _flood_with_flushes_and_never_read,
+    _flood_with_configs_and_never_read,
+    _flood_with_crumbs_of_audio_and_never_read,
+    _flood_with_pings_and_never_read,
+    _send_a_message_in_endless_fragments,
     _flood_with_audio_and_never_read,
 ]
-
-ENDLESS = {_flood_with_audio_and_never_read, _flood_with_flushes_and_never_read}
-"""Are slowed down, and sent away only once the answers fill all buffers on their way."""
 
 
 @pytest.mark.slow
@@ -181,7 +212,7 @@ async def test_clients_that_misbehave_harm_no_other_and_are_sent_away(
         except ConnectionError:
             pass  # sent away in the middle of it
         except asyncio.TimeoutError:
-            assert abuse in ENDLESS, f"{abuse.__name__} is still there"
+            pytest.fail(f"{abuse.__name__} is still there")
         finally:
             client.close()
         took[abuse.__name__] = asyncio.get_running_loop().time() - began
@@ -191,10 +222,10 @@ async def test_clients_that_misbehave_harm_no_other_and_are_sent_away(
         events = await hear_at_pace(stt, beckett())
     growth = server.memory_bytes - memory
     await asyncio.gather(*abusing)
-    slowest = max((seconds, name) for name, seconds in took.items() if seconds < PATIENCE_S)
+    slowest = max((seconds, name) for name, seconds in took.items())
     report(
         f"{len(abusing)} clients that misbehave: memory grew by {growth >> 20} MiB, "
-        f"sent away after {slowest[0]:.0f} s at most"
+        f"sent away after {slowest[0]:.0f} s at most ({slowest[1]})"
     )
     damage = Damage()
     damage.note(expected, events, "the one that behaves")

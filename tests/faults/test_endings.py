@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import psutil
 import pytest
 from breaking.proxy import FaultProxy, Passage
@@ -72,6 +73,17 @@ async def test_closing_at_any_moment_returns_at_once_and_leaves_nothing(
     await until(lambda: asyncio.all_tasks() <= tasks)
     await until(lambda: sockets() <= connections)
     assert threading.active_count() <= threads
+
+
+async def test_closing_keeps_no_socket_for_audio_that_nobody_takes(server: HarkServer) -> None:
+    async with FaultProxy(server.port) as proxy:
+        async with hark.STT(api_url=proxy.url, replay_s=600) as stt, stt.stream() as stream:
+            await until(lambda: bool(proxy.connected_at))
+            proxy.each(Passage.half_open)
+            for frame in frames(np.tile(beckett(), 20)):
+                stream.push_frame(frame)
+            await asyncio.sleep(1.0)  # until all buffers on the way are full
+        await until(lambda: all(remote != proxy.port for _, remote in sockets()))
 
 
 async def test_the_recogniser_in_this_process_leaves_nothing_either() -> None:

@@ -35,7 +35,7 @@ Report = Callable[[str], None]
 SEED = 20
 MOST_GROWTH_BYTES = 32 << 20
 
-BUGS = ("session failed", "Exception in ASGI", "Exception in callback", "never retrieved")
+BUGS = ("session failed", "Traceback", "Exception in", "Fatal error", "never retrieved")
 """What a server would log of its own mistakes."""
 
 VALID = [

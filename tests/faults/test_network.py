@@ -18,15 +18,13 @@ from livekit.agents import APIConnectionError, APITimeoutError
 from livekit.agents.stt import FallbackAdapter, SpeechEvent
 
 from livekit.plugins import hark
+from livekit.plugins.hark.backoff import MOST_CONNECTS
 
 pytestmark = pytest.mark.faults
 
 Report = Callable[[str], None]
 
 CERTIFICATES = Path(__file__).parents[2] / "packages" / "hark-stt" / "tests" / "server"
-MOST_CONNECTS = 10
-"""In five seconds, whatever a server does: five attempts, and aiohttp makes two connections of one
-whose handshake breaks."""
 
 
 @pytest.fixture(scope="module")

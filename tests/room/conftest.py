@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rooms.hark_server import HarkServer
 from rooms.livekit_server import LiveKitServer, start_livekit_server
-from rooms.workers import Worker
+from rooms.workers import Worker, running
 
 _figures = pytest.StashKey[list[str]]()
 
@@ -31,35 +32,46 @@ def livekit(logs: Path) -> Iterator[LiveKitServer]:
 
 
 @pytest.fixture(scope="session")
-def voice_agent(livekit: LiveKitServer, logs: Path) -> Iterator[Worker]:
-    """The voice agent in production, with Hark in its own process."""
-    worker = Worker("voice_agent", "start", livekit, logs)
-    worker.wait_until_ready()
-    yield worker
-    worker.stop()
-
-
-@pytest.fixture
-def start_worker(livekit: LiveKitServer, logs: Path) -> Iterator[Callable[..., Worker]]:
-    """Starts example agents; at the end they are stopped, and must have had no trouble."""
-    workers: list[Worker] = []
-
-    def start(example: str, mode: str = "dev", **env: str) -> Worker:
-        workers.append(Worker(example, mode, livekit, logs, **env))
-        workers[-1].wait_until_ready()
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.stop()
-
-
-@pytest.fixture
 def hark_server(logs: Path) -> Iterator[HarkServer]:
+    """Whoever kills it starts it again."""
     server = HarkServer(logs)
     server.wait_until_ready()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def voice_agent(livekit: LiveKitServer, logs: Path) -> Iterator[Worker]:
+    """The voice agent in production, with Hark on the same machine."""
+    with running(Worker("voice_agent", "start", livekit, logs)) as worker:
+        yield worker
+
+
+@pytest.fixture(scope="session")
+def vad_agent(livekit: LiveKitServer, hark_server: HarkServer, logs: Path) -> Iterator[Worker]:
+    """A voice agent whose turns LiveKit's VAD decides, with Hark on a server."""
+    worker = Worker("vad_agent", "dev", livekit, logs, HARK_API_URL=hark_server.url)
+    with running(worker):
+        yield worker
+
+
+@pytest.fixture(scope="session")
+def captions_agent(livekit: LiveKitServer, hark_server: HarkServer, logs: Path) -> Iterator[Worker]:
+    """The captions agent in production, with Hark on a server."""
+    worker = Worker("captions_agent", "start", livekit, logs, HARK_API_URL=hark_server.url)
+    with running(worker):
+        yield worker
+
+
+@pytest.fixture
+def start_worker(livekit: LiveKitServer, logs: Path) -> Iterator[Callable[..., Worker]]:
+    """Starts agents; at the end they are stopped, and must have had no trouble."""
+    with ExitStack() as stack:
+
+        def start(agent: str, mode: str = "dev", **env: str) -> Worker:
+            return stack.enter_context(running(Worker(agent, mode, livekit, logs, **env)))
+
+        yield start
 
 
 @pytest.fixture

@@ -103,9 +103,9 @@ class Call:
 
     async def __aenter__(self) -> Call:
         try:
-            for caller in self.callers:
-                await caller.join(self._server.url, self.room)
             await self._reader.connect(self._server.url, token("reader", self.room, is_hidden=True))
+            joining = (caller.join(self._server.url, self.room) for caller in self.callers)
+            await asyncio.gather(*joining)
             await self._fetch_agent()
         except BaseException:
             await self.aclose()
@@ -129,9 +129,19 @@ class Call:
             if participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT
         )
 
+    async def is_greeted(self) -> None:
+        """Wait until the agent has said its first words, and listens again.
+
+        What callers say before is lost in part: see `aec_warmup_duration` in examples/README.md.
+        """
+        agent = self.agent_identity
+        await self.captions.until(
+            lambda: bool(self.captions.finals(agent)), timeout_s=AGENT_TIMEOUT_S
+        )
+        await asyncio.gather(*(caller.until_agent_is("listening") for caller in self.callers))
+
     async def aclose(self) -> None:
-        for caller in self.callers:
-            await caller.leave()
+        await asyncio.gather(*(caller.leave() for caller in self.callers))
         await self._reader.disconnect()
         # LiveKit keeps an empty room for a while, and the agent's job as long as the room.
         async with self._api() as livekit:

@@ -74,7 +74,7 @@ class Microphone:
                 due = await self._hand_over(silence, due)
                 continue
             speech = self._speeches.get_nowait()
-            samples = _at_microphone_rate(speech.recording)
+            samples = speech.recording.samples_at(RATE)
             last_speech = int(speech.recording.last_speech_s * RATE)
             speech.began_at = time.monotonic()
             for start in range(0, len(samples), FRAME_SAMPLES):
@@ -92,12 +92,3 @@ class Microphone:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         await self._source.capture_frame(rtc.AudioFrame(samples.tobytes(), RATE, 1, len(samples)))
         return due + len(samples) / RATE
-
-
-def _at_microphone_rate(recording: Recording) -> npt.NDArray[np.int16]:
-    if recording.rate == RATE:
-        return recording.samples
-    resampler = rtc.AudioResampler(recording.rate, RATE, quality=rtc.AudioResamplerQuality.HIGH)
-    frame = rtc.AudioFrame(recording.samples.tobytes(), recording.rate, 1, len(recording.samples))
-    frames = [*resampler.push(frame), *resampler.flush()]
-    return np.concatenate([np.frombuffer(f.data, np.int16) for f in frames])

@@ -17,7 +17,12 @@ class Program:
     """A running program. Its output goes to a file, so that it can never block on a full pipe."""
 
     def __init__(
-        self, command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         self.name = Path(command[0]).name
         self.log = log
@@ -25,7 +30,7 @@ class Program:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},

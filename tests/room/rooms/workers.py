@@ -1,16 +1,20 @@
-"""The example agents, started as their users start them."""
+"""Agents, the examples above all, started as their users start them."""
 
 from __future__ import annotations
 
 import itertools
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .livekit_server import LiveKitServer
 from .processes import Program
+from .recogniser import SharedRecogniser
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+_FOLDERS = (EXAMPLES, Path(__file__).parents[1] / "agents")
 
 START_TIMEOUT_S = 60.0
 
@@ -20,28 +24,40 @@ _ARGUMENTS = {"dev": ["dev"], "start": ["start", "--simulation"]}
 
 _ERROR = re.compile(r'"level": "(ERROR|CRITICAL)"|- \S*(ERROR|CRITICAL)')
 
+# LiveKit's SDK says so now and then when a room is deleted while an agent is in it.
+_KNOWN_ERROR = "publisher data channel"
+
 _numbers = itertools.count(1)
 
 
 class Worker:
-    """An example agent that waits for calls.
+    """An agent that waits for calls: an example, or one of `tests/room/agents`.
 
     Attributes:
         name: what to dispatch.
         known_errors: parts of messages that may be logged as errors.
+        recogniser: what its jobs share where they name no server.
     """
 
     def __init__(
-        self, example: str, mode: str, livekit: LiveKitServer, logs: Path, **env: str
+        self, agent: str, mode: str, livekit: LiveKitServer, logs: Path, **env: str
     ) -> None:
-        self.name = f"{example}-{next(_numbers)}"
-        self.known_errors: list[str] = []
+        self.name = f"{agent}-{next(_numbers)}"
+        self.known_errors = [_KNOWN_ERROR]
+        self.recogniser = SharedRecogniser()
         # Empty, so that an address of the tests' own environment does not get there.
         nowhere = {"HARK_API_URL": "", "HARK_API_KEY": ""}
+        (file,) = (path for folder in _FOLDERS if (path := folder / f"{agent}.py").exists())
         self.program = Program(
-            [sys.executable, EXAMPLES / f"{example}.py", *_ARGUMENTS[mode]],
+            [sys.executable, file, *_ARGUMENTS[mode]],
             logs / f"{self.name}.log",
-            env={**livekit.env, "LIVEKIT_AGENT_NAME": self.name, **nowhere, **env},
+            env={
+                **livekit.env,
+                "LIVEKIT_AGENT_NAME": self.name,
+                "XDG_RUNTIME_DIR": str(self.recogniser.folder),
+                **nowhere,
+                **env,
+            },
         )
 
     def wait_until_ready(self) -> None:
@@ -51,7 +67,18 @@ class Worker:
     def stop(self) -> None:
         """Stop it; it must end well, and must not have logged an error that was not expected."""
         code = self.program.stop()
+        self.recogniser.end()
         output = self.program.output
         assert code == 0, output
         errors = [line for line in output.splitlines() if _ERROR.search(line)]
         assert not [e for e in errors if not any(known in e for known in self.known_errors)], output
+
+
+@contextmanager
+def running(worker: Worker) -> Iterator[Worker]:
+    """A worker that is ready; at the end it is stopped, and must have had no trouble."""
+    try:
+        worker.wait_until_ready()
+        yield worker
+    finally:
+        worker.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -166,7 +166,10 @@ class PcmBuffer:
 
 
 def read_audio(
-    source: str | os.PathLike[str] | BinaryIO, *, max_s: float | None = None
+    source: str | os.PathLike[str] | BinaryIO,
+    *,
+    max_s: float | None = None,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> PcmArray:
     """Decode a whole audio file, mixed down to mono at 16 kHz.
 
@@ -177,6 +180,7 @@ def read_audio(
     Args:
         source: a path, or a seekable binary file.
         max_s: longest audio to accept, in seconds: a small file can hold days of silence.
+        check_cancelled: called again and again; ends the reading with what it raises.
 
     Raises:
         AudioError: not audio, longer than `max_s`, or a format that needs the extra.
@@ -185,9 +189,9 @@ def read_audio(
     try:
         with soundfile.SoundFile(source) as file:
             _check_header(file, max_s)
-            return _gather(_decode_with_soundfile(file), max_s)
+            return _gather(_decode_with_soundfile(file), max_s, check_cancelled)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: the name ends in .raw
-        return _read_with_av(source, max_s)
+        return _read_with_av(source, max_s, check_cancelled)
 
 
 def _check_header(file: soundfile.SoundFile, max_s: float | None) -> None:
@@ -200,10 +204,13 @@ def _check_header(file: soundfile.SoundFile, max_s: float | None) -> None:
         raise AudioError(f"the audio is longer than {max_s:g} s")
 
 
-def _gather(pieces: Iterable[PcmArray], max_s: float | None) -> PcmArray:
+def _gather(
+    pieces: Iterable[PcmArray], max_s: float | None, check_cancelled: Callable[[], None]
+) -> PcmArray:
     gathered = [EMPTY]
     length = 0
     for piece in pieces:
+        check_cancelled()
         length += len(piece)
         if max_s is not None and length > max_s * SAMPLE_RATE:
             raise AudioError(f"the audio is longer than {max_s:g} s")
@@ -223,10 +230,14 @@ def _decode_with_soundfile(file: soundfile.SoundFile) -> Iterator[PcmArray]:
         yield to_pcm16(resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
 
 
-def _read_with_av(source: str | os.PathLike[str] | BinaryIO, max_s: float | None) -> PcmArray:
+def _read_with_av(
+    source: str | os.PathLike[str] | BinaryIO,
+    max_s: float | None,
+    check_cancelled: Callable[[], None],
+) -> PcmArray:
     if isinstance(source, (str, os.PathLike)):
         with open(source, "rb") as file:  # tells a missing file from one that is not audio
-            return _read_with_av(file, max_s)
+            return _read_with_av(file, max_s, check_cancelled)
     try:
         import av
     except ImportError:
@@ -240,7 +251,7 @@ def _read_with_av(source: str | os.PathLike[str] | BinaryIO, max_s: float | None
         # open other files and sockets.
         options = {"format_whitelist": _FFMPEG_FORMATS, "protocol_whitelist": "file"}
         with av.open(source, "r", container_options=options) as container:
-            return _gather(_decode_with_av(container), max_s)
+            return _gather(_decode_with_av(container), max_s, check_cancelled)
     except AudioError:
         raise
     except (av.FFmpegError, IndexError, ValueError):  # ValueError: the rate changes in mid-file
