@@ -1,6 +1,8 @@
 """What several agents on one machine cost: each with a recogniser of its own, or all with one.
 
-Starts job processes as LiveKit's worker does, each of which listens to a recording in real time,
+    python benchmarks/jobs.py --jobs 1,4,8
+
+starts job processes as LiveKit's worker does, each of which listens to a recording in real time,
 and prints a Markdown table. Memory is proportional set size, so what processes share counts once.
 """
 
@@ -216,7 +218,7 @@ async def listen(pipe: Connection, share: bool, seconds: float, start: float) ->
 async def stream(
     stt: hark.STT, samples: NDArray[np.int16], rate: int, seconds: float
 ) -> list[float]:
-    """Seconds from the last sound of each utterance to its final."""
+    """Seconds from the end of each utterance, as its final tells it, to that final."""
     latencies: list[float] = []
     size = int(rate * FRAME_S)
     speech = stt.stream()

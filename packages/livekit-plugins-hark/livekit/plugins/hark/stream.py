@@ -202,8 +202,6 @@ class SpeechStream(RecognizeStream):
             await asyncio.sleep(self._backoff.wait_s(_now()))
             try:
                 outcome = await self._converse()
-            except errors.JobEndedError:
-                raise
             except APIError as error:
                 # Whoever chose another number of retries than LiveKit's default wants LiveKit to do
                 # them.
