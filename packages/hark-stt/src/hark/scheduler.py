@@ -141,6 +141,13 @@ class DecodeStream:
         """Make a request of this stream more urgent, if it still waits."""
         self._scheduler._hasten(future, priority)
 
+    def add_anchor(self, number: int, hypothesis: Hypothesis) -> None:
+        """Keep the hypothesis for so many times `Capabilities.anchor`."""
+        with self._lock:
+            # Another worker may have been quicker, with the same result.
+            if number == len(self.anchors) + 1:
+                self.anchors.append(hypothesis)
+
     def close(self) -> None:
         """No more will be asked of this stream; what still waits is taken back. Idempotent."""
         self._scheduler._forget(self)
@@ -389,7 +396,7 @@ class Scheduler:
             stream.previous = hypothesis
             stream.held = length if job.keep else 0
             if self._is_anchor(request):
-                _add_anchor(stream, length // self.capabilities.anchor, hypothesis)
+                stream.add_anchor(length // self.capabilities.anchor, hypothesis)
             request.future.set_result(Decoded(hypothesis, length))
 
     def _is_anchor(self, request: _Request) -> bool:
@@ -427,7 +434,7 @@ class Scheduler:
             keep=False,
         )
         (hypothesis,) = self._workers[index].decode([job])
-        _add_anchor(stream, number, hypothesis)
+        stream.add_anchor(number, hypothesis)
 
     def _job(self, request: _Request) -> DecodeJob:
         stream = request.stream
@@ -517,12 +524,6 @@ class Scheduler:
             waiting, self._waiting = self._waiting, []
         for request in waiting:
             _fail(request, WorkerError("no worker of this model is running"))
-
-
-def _add_anchor(stream: DecodeStream, number: int, hypothesis: Hypothesis) -> None:
-    # Another worker may have been quicker, with the same result.
-    if number == len(stream.anchors) + 1:
-        stream.anchors.append(hypothesis)
 
 
 def _fail(request: _Request, error: HarkError) -> None:
