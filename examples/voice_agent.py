@@ -4,7 +4,8 @@
     python examples/voice_agent.py dev       # in the rooms of a LiveKit server
     python examples/voice_agent.py start     # the same, in production
 
-Hark recognises on this machine, one recogniser for all calls, or on the server that HARK_API_URL names.
+Hark recognises on this machine, one recogniser for all calls, or on the server that
+HARK_API_URL names.
 """
 
 from __future__ import annotations
