@@ -31,7 +31,7 @@ import fakes.deepgram
 import fakes.hark
 import numpy as np
 import typer
-from fakes.ear import RATE, Heard, Pcm, Word
+from fakes.ear import RATE, Ear, Pcm, Word
 from fakes.provider import Behaviour, Provider
 from livekit.agents import stt
 from livekit.agents.types import APIConnectOptions, NotGivenOr
@@ -48,9 +48,9 @@ PAUSE_S = 1.0
 CYCLE_S = SPEECH_S + PAUSE_S
 
 SILENCE_S = 0.2
-"""After which the servers finalise."""
+"""After which the servers finalise: see `fakes.ear`."""
 
-INTERIM_S = 0.2
+WORD_S = 0.25
 WARM_UP_S = 5.0
 LOUD = 500
 PATIENCE_S = 10.0
@@ -59,57 +59,18 @@ PATIENCE_S = 10.0
 # --- the server
 
 
-class LoudEar:
-    """Hears words in whatever is loud, as `fakes.ear.Ear` does in what is not zero.
+class LoudEar(Ear):
+    """Hears words of a quarter of a second in whatever is loud: it stands resampling."""
 
-    It stands resampling, and keeps no audio.
-    """
+    def is_speech(self, window: Pcm) -> bool:
+        return bool(np.abs(window).max() > LOUD)
 
-    def __init__(self) -> None:
-        self._samples = 0
-        self._opened: int | None = None
-        self._speech_end = 0
-        self._told = 0
-
-    @property
-    def received_s(self) -> float:
-        return self._samples / RATE
-
-    @property
-    def settled_s(self) -> float:
-        return (self._samples if self._opened is None else self._opened) / RATE
-
-    def push(self, pcm: bytes) -> Iterator[Heard]:
-        samples = np.frombuffer(pcm, np.int16)
-        step = RATE // 100
-        for start in range(0, len(samples), step):
-            window = samples[start : start + step]
-            self._samples += len(window)
-            if np.abs(window).max() > LOUD:
-                self._speech_end = self._samples
-                if self._opened is None:
-                    self._opened = self._told = self._samples - len(window)
-                if self._samples - self._told >= INTERIM_S * RATE:
-                    self._told = self._samples
-                    yield self._heard(is_final=False)
-            elif self._opened is not None and self._samples - self._speech_end >= SILENCE_S * RATE:
-                yield from self.finish()
-
-    def finish(self) -> Iterator[Heard]:
-        if self._opened is not None:
-            yield self._heard(is_final=True)
-            self._opened = None
-
-    def _heard(self, *, is_final: bool) -> Heard:
-        assert self._opened is not None
-        start_s, end_s = self._opened / RATE, self._speech_end / RATE
-        count = max(1, round((end_s - start_s) / 0.25))
+    def words(self, start: int, end: int) -> Iterator[Word]:
+        start_s, end_s = start / RATE, end / RATE
+        count = max(1, round((end_s - start_s) / WORD_S))
         length_s = (end_s - start_s) / count
-        words = (
-            Word(f"word{i}", start_s + i * length_s, start_s + (i + 1) * length_s)
-            for i in range(count)
-        )
-        return Heard(tuple(words), is_final)
+        for i in range(count):
+            yield Word(f"word{i}", start_s + i * length_s, start_s + (i + 1) * length_s)
 
 
 PROVIDERS: dict[str, type[Provider]] = {
@@ -119,9 +80,7 @@ PROVIDERS: dict[str, type[Provider]] = {
 
 
 async def serve(name: str) -> None:
-    for module in (fakes.deepgram, fakes.hark):
-        module.Ear = LoudEar  # type: ignore[attr-defined]
-    async with PROVIDERS[name](Behaviour()) as provider:
+    async with PROVIDERS[name](Behaviour(), ear=LoudEar) as provider:
         print(provider.port, flush=True)
         await asyncio.to_thread(sys.stdin.read)  # until nobody is there any more
 

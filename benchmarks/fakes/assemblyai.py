@@ -10,7 +10,7 @@ from livekit.agents import stt
 
 from livekit.plugins import assemblyai
 
-from .ear import Ear, Heard
+from .ear import Heard
 from .provider import Provider
 
 
@@ -21,7 +21,7 @@ class AssemblyAI(Provider):
         return assemblyai.STT(api_key=key, base_url=f"ws://{address}", http_session=session)
 
     async def talk(self, websocket: web.WebSocketResponse) -> None:
-        ear = Ear()
+        ear = self.make_ear()
         await websocket.send_json({"type": "Begin", "id": "s", "expires_at": 0})
         async for message in websocket:
             if message.type is WSMsgType.BINARY:

@@ -11,7 +11,7 @@ from livekit.agents import stt
 
 from livekit.plugins import deepgram
 
-from .ear import Ear, Heard
+from .ear import Heard
 from .provider import Provider
 
 
@@ -23,7 +23,7 @@ class Deepgram(Provider):
         return deepgram.STT(api_key=key, base_url=url, http_session=session)
 
     async def talk(self, websocket: web.WebSocketResponse) -> None:
-        ear = Ear()
+        ear = self.make_ear()
         async for message in websocket:
             if message.type is WSMsgType.BINARY:
                 await self._tell_all(websocket, ear.push(message.data))

@@ -68,7 +68,7 @@ class Ear:
         """Take audio; gives an interim for each new stretch of speech, and finals."""
         self._pcm += pcm
         while 2 * (self._looked + _WINDOW) <= len(self._pcm):
-            is_speech = self._read(self._looked, self._looked + _WINDOW).any()
+            is_speech = self.is_speech(self.read(self._looked, self._looked + _WINDOW))
             self._looked += _WINDOW
             if is_speech:
                 self._speech_end = self._looked
@@ -86,17 +86,23 @@ class Ear:
             yield self._heard(is_final=True)
             self._opened = None
 
-    def _heard(self, *, is_final: bool) -> Heard:
-        assert self._opened is not None
-        words = []
-        position = self._opened
-        for value, samples in groupby(self._read(self._opened, self._speech_end).tolist()):
+    def is_speech(self, window: Pcm) -> bool:
+        """Whether there is speech in 10 ms of audio."""
+        return bool(window.any())
+
+    def words(self, start: int, end: int) -> Iterator[Word]:
+        """What was said between two positions."""
+        position = start
+        for value, samples in groupby(self.read(start, end).tolist()):
             length = len(list(samples))
             if value:
-                start, end = position / RATE, (position + length) / RATE
-                words.append(Word(f"w{round(value / 1000)}", start, end))
+                word_end = position + length
+                yield Word(f"w{round(value / 1000)}", position / RATE, word_end / RATE)
             position += length
-        return Heard(tuple(words), is_final)
 
-    def _read(self, start: int, end: int) -> Pcm:
+    def _heard(self, *, is_final: bool) -> Heard:
+        assert self._opened is not None
+        return Heard(tuple(self.words(self._opened, self._speech_end)), is_final)
+
+    def read(self, start: int, end: int) -> Pcm:
         return np.frombuffer(bytes(self._pcm[2 * start : 2 * end]), np.int16)

@@ -12,7 +12,7 @@ from livekit.agents import stt
 
 from livekit.plugins import gladia
 
-from .ear import Ear, Heard
+from .ear import Heard
 from .provider import Provider
 
 
@@ -31,7 +31,7 @@ class Gladia(Provider):
         return web.json_response({"id": "s", "url": f"ws://{request.host}/socket"}, status=201)
 
     async def talk(self, websocket: web.WebSocketResponse) -> None:
-        ear = Ear()
+        ear = self.make_ear()
         async for message in websocket:
             if message.type is not WSMsgType.TEXT:
                 continue

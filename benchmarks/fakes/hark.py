@@ -29,7 +29,7 @@ from hark_protocol import (
 )
 from livekit.plugins import hark
 
-from .ear import RATE, Ear, Heard
+from .ear import RATE, Heard
 from .provider import Provider
 
 _ABLE = Capabilities(
@@ -60,7 +60,7 @@ class _Session:
         self._provider = provider
         self._websocket = websocket
         self._connection = Connection(Role.SERVER)
-        self._ear = Ear()
+        self._ear = provider.make_ear()
         self._start = 0
         self._reported = self._finalized = 0
         self._utterance = 0

@@ -6,12 +6,15 @@ import asyncio
 import json
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 from livekit.agents import stt
+
+from .ear import Ear
 
 
 @dataclass
@@ -42,11 +45,13 @@ class Provider(ABC):
         name: of the plugin.
         port: where it listens.
         attempts: when somebody began to connect.
+        make_ear: makes what hears a connection.
     """
 
     name: str
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, *, ear: Callable[[], Ear] = Ear) -> None:
+        self.make_ear = ear
         self.port = 0
         self.attempts: list[float] = []
         self._behaviour = behaviour

@@ -21,7 +21,7 @@ class Soniox(Provider):
         return soniox.STT(api_key=key, base_url=f"ws://{address}/", http_session=session)
 
     async def talk(self, websocket: web.WebSocketResponse) -> None:
-        ear = Ear()
+        ear = self.make_ear()
         async for message in websocket:
             # An empty message, in either form, ends the audio.
             if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):

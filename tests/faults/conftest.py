@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from breaking.proxy import FaultProxy
 from breaking.server import HarkServer
+from breaking.streams import hear_undisturbed
+from hearing.recordings import beckett
+from livekit.agents.stt import SpeechEvent
 
 from livekit.plugins import hark
 
@@ -53,6 +57,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HarkServer]:
     server = HarkServer(tmp_path_factory.mktemp("faults") / "server.log", workers=2)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def expected(server: HarkServer) -> list[SpeechEvent]:
+    """What an undisturbed stream makes of the recording that most tests use."""
+    return asyncio.run(hear_undisturbed(server.url, beckett()))
 
 
 @pytest.fixture

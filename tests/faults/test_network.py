@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from breaking.proxy import Breakage, FaultProxy, Passage
 from breaking.server import HarkServer
-from breaking.streams import Damage, Errors, hear_at_pace, hear_undisturbed, tell
+from breaking.streams import Errors, check, hear_at_pace, tell
 from hearing.recordings import beckett, frames, silence
 from hearing.transcripts import Listener, hear, texts
 from livekit.agents import APIConnectionError, APITimeoutError
@@ -25,17 +25,6 @@ pytestmark = pytest.mark.faults
 Report = Callable[[str], None]
 
 CERTIFICATES = Path(__file__).parents[2] / "packages" / "hark-stt" / "tests" / "server"
-
-
-@pytest.fixture(scope="module")
-def expected(server: HarkServer) -> list[SpeechEvent]:
-    return asyncio.run(hear_undisturbed(server.url, beckett()))
-
-
-def check(expected: list[SpeechEvent], events: list[SpeechEvent]) -> None:
-    damage = Damage()
-    damage.note(expected, events, "it")
-    damage.check()
 
 
 # --- slow networks

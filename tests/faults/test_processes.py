@@ -10,7 +10,7 @@ import psutil
 import pytest
 from breaking.proxy import FaultProxy
 from breaking.server import HarkServer
-from breaking.streams import Damage, hear_at_pace, hear_undisturbed
+from breaking.streams import Damage, check, hear_at_pace, hear_undisturbed
 from hearing.recordings import Pcm, a_minute, beckett, frames
 from hearing.transcripts import hear, texts, until
 from livekit.agents import Agent, CloseEvent, UserInputTranscribedEvent
@@ -29,17 +29,6 @@ pytestmark = pytest.mark.faults
 
 Report = Callable[[str], None]
 StartServer = Callable[..., HarkServer]
-
-
-@pytest.fixture(scope="module")
-def expected(server: HarkServer) -> list[SpeechEvent]:
-    return asyncio.run(hear_undisturbed(server.url, beckett()))
-
-
-def check(expected: list[SpeechEvent], events: list[SpeechEvent]) -> None:
-    damage = Damage()
-    damage.note(expected, events, "it")
-    damage.check()
 
 
 # --- worker processes

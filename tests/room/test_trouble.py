@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from rooms.call import Call
-from rooms.captions import assert_in_order
+from rooms.captions import Captions, assert_in_order
 from rooms.hark_server import HarkServer
 from rooms.livekit_server import LiveKitServer
+from rooms.microphone import Speech
 from rooms.recordings import EPOCH, SAID_ONCE, TIMES, TWO_CITIES
 from rooms.words import assert_told_once, count_word_errors
 from rooms.workers import Worker
@@ -36,6 +37,16 @@ def hark_server(logs: Path) -> Iterator[HarkServer]:
     server.stop()
 
 
+def assert_all_was_told(captions: Captions, speech: Speech) -> str:
+    """Each word of the recording once and in order; gives what is to be reported."""
+    assert_in_order(captions.of("ann"))
+    assert_told_once(SAID_ONCE, captions.text("ann"))
+    errors = count_word_errors(TWO_CITIES.text, captions.text("ann"))
+    assert errors.rate <= 0.1, captions.text("ann")
+    latency_s = captions.finals("ann")[-1].at - speech.last_speech_at
+    return f"WER {errors.rate:.1%}, last final {latency_s:.2f} s after the last speech"
+
+
 @pytest.mark.parametrize("victims", ["servers", "models"])
 async def test_no_word_is_lost_or_told_twice_when_processes_of_the_recogniser_are_killed(
     livekit: LiveKitServer, start_worker: StartWorker, victims: str, measured: Measured
@@ -52,12 +63,7 @@ async def test_no_word_is_lost_or_told_twice_when_processes_of_the_recogniser_ar
             process.kill()
         await asyncio.wait_for(speech.is_over.wait(), 30)
         await captions.until(lambda: "incredul" in captions.text("ann"), timeout_s=20)
-    assert_in_order(captions.of("ann"))
-    assert_told_once(SAID_ONCE, captions.text("ann"))
-    errors = count_word_errors(TWO_CITIES.text, captions.text("ann"))
-    assert errors.rate <= 0.1, captions.text("ann")
-    latency_s = captions.finals("ann")[-1].at - speech.last_speech_at
-    measured(f"WER {errors.rate:.1%}, last final {latency_s:.2f} s after the last speech")
+    measured(assert_all_was_told(captions, speech))
 
 
 async def test_a_call_that_begins_before_the_server_is_there_loses_nothing(
@@ -72,12 +78,7 @@ async def test_a_call_that_begins_before_the_server_is_there_loses_nothing(
         assert not captions.all
         hark_server.start()
         await captions.until(lambda: "incredul" in captions.text("ann"), timeout_s=30)
-    assert_in_order(captions.of("ann"))
-    assert_told_once(SAID_ONCE, captions.text("ann"))
-    errors = count_word_errors(TWO_CITIES.text, captions.text("ann"))
-    assert errors.rate <= 0.1, captions.text("ann")
-    latency_s = captions.finals("ann")[-1].at - speech.last_speech_at
-    measured(f"WER {errors.rate:.1%}, last final {latency_s:.2f} s after the last speech")
+    measured(assert_all_was_told(captions, speech))
 
 
 async def test_the_fallback_agent_goes_on_by_itself_when_the_server_is_gone(

@@ -496,16 +496,14 @@ class _Gated(FakeRecognizer):
 
 
 @dataclass
-class _Reader(FakeRecognizer):
+class _Reader(_Gated):
     """Remembers the contexts it is given, in samples and tokens.
 
     Each hypothesis has one token; those of the shortest utterances are without text.
     """
 
     contexts: list[tuple[int, tuple[int, ...]] | None] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
+    decoded: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -526,6 +524,7 @@ class _Reader(FakeRecognizer):
     ) -> list[Hypothesis]:
         (stream,) = streams
         (hypothesis,) = super().decode(streams, final=final)
+        self.decoded.release()
         assert isinstance(stream, FakeStream)
         if stream.length < 12_000:
             return [Hypothesis("")]
@@ -672,6 +671,25 @@ async def test_a_resumed_session_reads_on_as_the_lost_one_would_have(
     context = reader.contexts[-1]
     assert context is not None
     assert context[0] == final.start - lost.transcripts[0][0]
+
+
+async def test_context_is_kept_while_utterances_wait_in_line_with_their_text(
+    connect: Connect, start: Start, loudness_detector: Any
+) -> None:
+    # The first utterance takes longer than the three after it, which belong together.
+    slow, decoded = threading.Event(), threading.Semaphore(0)
+    gates = {(5 * 16_000 + 2_560) // WORD_SAMPLES: slow}
+    models = start(_Reader(gates, decoded=decoded), _Reader(gates, decoded=decoded))
+    client = connect(models, detector=loudness_detector)
+    await client.configure(endpointing=QUICK, interim_results=False)
+    await client.say(np.concatenate([_sound(5), _silence(3), *[_SPEECH_AND_PAUSE] * 3]))
+    for _ in range(3):
+        assert await asyncio.to_thread(decoded.acquire, timeout=10)
+    assert client.of(Final) == []
+    slow.set()
+    await client.until(lambda: len(client.of(SpeechEnded)) == 4)
+    await client.until(lambda: client.of(Progress)[-1].finalized == client.transcripts[-1][1])
+    assert client.transcripts[0][1] <= client.context <= client.transcripts[1][0]
 
 
 async def test_an_interim_that_was_overtaken_is_not_shown(

@@ -149,6 +149,13 @@ class Damage:
         assert self.is_none, "\n".join([str(self), *self.moved])
 
 
+def check(expected: Sequence[SpeechEvent], events: Sequence[SpeechEvent]) -> None:
+    """Fail if one stream took any damage."""
+    damage = Damage()
+    damage.note(expected, events, "it")
+    damage.check()
+
+
 def _words(events: Sequence[SpeechEvent]) -> list[str]:
     return words(" ".join(text for text, *_ in _finals(events)))
 

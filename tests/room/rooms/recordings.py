@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
-
-from livekit import rtc
+import soxr
 
 SPEECH_DB = -25.0
 """Level of speech, against the loudest of the same recording: the pauses lie 10 dB below it."""
@@ -54,10 +53,8 @@ class Recording:
         """The audio at another rate, of shape (samples,)."""
         if self.rate == rate:
             return self.samples
-        resampler = rtc.AudioResampler(self.rate, rate, quality=rtc.AudioResamplerQuality.HIGH)
-        frame = rtc.AudioFrame(self.samples.tobytes(), self.rate, 1, len(self.samples))
-        frames = [*resampler.push(frame), *resampler.flush()]
-        return np.concatenate([np.frombuffer(f.data, np.int16) for f in frames])
+        # Not LiveKit's resampler: it dithers, so that the same recording is never the same again.
+        return np.asarray(soxr.resample(self.samples, self.rate, rate), np.int16)
 
     @property
     def duration_s(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from concurrent.futures import Future
 
@@ -10,6 +9,7 @@ from hark.engines.pool import ModelPool, WorkerKind
 from hark.engines.registry import DEFAULT_MODEL
 from hark.errors import ClosedError
 from hark.session import Session
+from hark.waiting import result_of
 
 _Key = tuple[str, int, WorkerKind]
 
@@ -59,12 +59,6 @@ def _load(pool: ModelPool, loading: Future[ModelPool]) -> None:
         loading.set_result(pool)
 
 
-def _see(loading: asyncio.Future[ModelPool]) -> None:
-    """Look at how it ended, or asyncio complains of a failure that nobody waits for any more."""
-    if not loading.cancelled():
-        loading.exception()
-
-
 _shared: dict[_Key, _Shared] = {}
 _lock = threading.Lock()
 
@@ -106,9 +100,7 @@ class Embedded:
             HarkError: they do not load.
             ClosedError: this share was released.
         """
-        loading = asyncio.wrap_future(self._held().load())
-        loading.add_done_callback(_see)
-        return await asyncio.shield(loading)
+        return await result_of(self._held().load())
 
     async def open_session(self) -> Session:
         """Open a stream, once the model is loaded. Safe to cancel.

@@ -139,7 +139,7 @@ class _Utterance:
     asked: int  # position up to which there was audio when the last interim was asked for
     anchor: int  # position of the last anchor that was asked for
     told: int  # position up to which the last hypothesis that came had heard
-    before: tuple[_Utterance, ...] = ()  # what it goes on from, until it is done
+    before: tuple[_Utterance, ...] = ()  # what it goes on from, while it is in line
     lead_in: PcmArray = field(
         default_factory=lambda: EMPTY
     )  # the audio from the first of these up to here
@@ -676,7 +676,6 @@ class Session:
             SpeechEndedMessage(utterance.id, self._to_client(utterance.ended.speech_end)),
         )
         utterance.hypothesis = hypothesis
-        utterance.before, utterance.lead_in = (), EMPTY
         utterance.stream.close()
         self._advance_line()
         for item in self._line:
@@ -759,6 +758,9 @@ class Session:
             self._moved.set()
             if isinstance(head, _Utterance):
                 assert head.ended is not None
+                # Not before: as long as it is in line, a resumed stream must hear these, too. And
+                # not later, or each would hold on to all that ever were before it.
+                head.before, head.lead_in = (), EMPTY
                 # The final says so already (docs/protocol.md#resuming).
                 self._finalized = max(self._finalized, head.ended.end)
                 self._report()

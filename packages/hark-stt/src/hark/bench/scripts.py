@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,24 +20,8 @@ NOISE_AMPLITUDE = 8
 """Of the silence that is added, in steps of 16 bits: -72 dBFS. Digital silence is not a room."""
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """All that one stream plays.
-
-    Attributes:
-        samples: shape (n,), 16 kHz.
-        spoken: what is said, its times from the start of the script.
-        text: all that is said; None where nobody knows.
-    """
-
-    samples: PcmArray
-    spoken: tuple[Spoken, ...]
-    text: str | None
-
-    @property
-    def duration_s(self) -> float:
-        """How long it takes to play."""
-        return len(self.samples) / SAMPLE_RATE
+class Script(Piece):
+    """All that one stream plays: pieces, one after the other."""
 
 
 def write_scripts(

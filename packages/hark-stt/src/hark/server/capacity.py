@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -97,7 +98,7 @@ def measured_capacity(models: ModelPool) -> int | None:
         return None
     found = [
         capacity(
-            _kept(scheduler, lambda s=scheduler: measure(s, samples)),  # type: ignore[misc]
+            _kept(scheduler, partial(measure, scheduler, samples)),
             workers=scheduler.worker_count,
             cores=usable_cores(),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 import time
@@ -17,6 +16,7 @@ from hark.engines.registry import DEFAULT_MODEL
 from hark.errors import ClosedError, HarkError, ModelError, WorkerError
 from hark.shared.rendezvous import LINGER_S, Answer, Rendezvous, SharedSettings
 from hark.shared.starting import start
+from hark.waiting import result_of
 
 START_TIMEOUT_S = 120.0
 """Seconds a server may take to load its models: large ones come from slow disks."""
@@ -81,9 +81,7 @@ class Lease:
             WorkerError: the server does not start.
             ClosedError: this lease was released.
         """
-        taking = asyncio.wrap_future(self._take())
-        taking.add_done_callback(_see)
-        return (await asyncio.shield(taking)).http_socket
+        return (await result_of(self._take())).http_socket
 
     def release(self) -> None:
         """Give the lease back. Idempotent, does not block."""
@@ -116,12 +114,6 @@ def _is_over(taking: Future[_Held]) -> bool:
 def _give_back(taking: Future[_Held]) -> None:
     if taking.exception() is None:
         taking.result().connection.close()
-
-
-def _see(taking: asyncio.Future[_Held]) -> None:
-    """Look at how it ended, or asyncio complains of a failure that nobody waits for any more."""
-    if not taking.cancelled():
-        taking.exception()
 
 
 def _run(settings: SharedSettings, taking: Future[_Held]) -> None:
