@@ -34,19 +34,18 @@ def busiest_five_seconds(times: list[float]) -> int:
 
 @pytest.mark.parametrize("seed", range(50))
 def test_at_most_five_connects_fall_into_any_five_seconds_whatever_happens(seed: int) -> None:
-    """With a server that breaks first handshakes, so that aiohttp connects again, or does not."""
+    """With a server that redirects, or does not, before it does what it likes."""
     chance = random.Random(seed)
     backoff = Backoff(budget_s=1e9, random=chance.random)
-    connects: list[float] = []
+    connects = [0.0]  # of prewarming
+    attempts = range(CONNECTS_OF_AN_ATTEMPT + 1)
     now = 0.0
     for _ in range(300):
         now += backoff.wait_s(now) + chance.choice([0, 0, 0.5])
         began, now = now, now + chance.choice([0, 0, 0.1, 3.0])
-        most = chance.choice([1, CONNECTS_OF_AN_ATTEMPT])
-        connects.append(began)
-        if most > 1 and chance.random() < 0.8:
-            connects.append(chance.uniform(began, now))
-        backoff.attempted(began, now, connects=most)
+        for at in sorted(chance.uniform(began, now) for _ in range(chance.choice(attempts))):
+            connects.append(at)
+            backoff.connected(chance.uniform(at, now))
         now += chance.choice([0, 0, 0.2, 4.0])  # the connection lasts so long
         if chance.random() < 0.1:
             backoff.recovered()
@@ -59,15 +58,17 @@ def test_at_most_five_connects_fall_into_any_five_seconds_whatever_happens(seed:
 
 def test_a_lost_connection_is_tried_again_at_once() -> None:
     backoff = Backoff(budget_s=60, random=lambda: 0.0)
-    backoff.attempted(0.0, 0.1, connects=CONNECTS_OF_AN_ATTEMPT)
+    for _ in range(CONNECTS_OF_AN_ATTEMPT):
+        backoff.connected(0.1)
     assert backoff.failed(0.2) == 0.0
 
 
 def test_attempts_that_find_nobody_are_not_held_up() -> None:
     backoff = Backoff(budget_s=60, random=lambda: 0.0)
+    backoff.connected(-60.0)  # this connection is lost now
     now = 0.0
     for expected in (0.0, 0.5, 1.0):
-        backoff.attempted(now, now, connects=1)
+        backoff.connected(now)
         assert backoff.failed(now) == expected
         now += expected
 

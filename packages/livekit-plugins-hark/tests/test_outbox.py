@@ -191,6 +191,19 @@ def test_where_room_is_short_context_goes_first_and_nothing_is_lost() -> None:
     assert said(outbox) == ["defg"]
 
 
+def test_options_that_change_while_context_is_said_again_do_not_cut_the_connection_off() -> None:
+    outbox = Outbox(capacity=100, headroom=0)
+    push(outbox, "abcdef")
+    said(outbox)
+    outbox.forget(4, context=2)
+    outbox.connect()
+    outbox.forget_context()
+    assert not outbox.is_cut_off
+    assert said(outbox) == ["cdef"]
+    outbox.forget(5)
+    assert outbox.connect() == (5, 5)
+
+
 def test_audio_heard_with_other_options_is_no_context() -> None:
     outbox = Outbox(capacity=100, headroom=0)
     push(outbox, "abcd")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import hashlib
 import itertools
 import socket
@@ -14,9 +15,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 
 import aiohttp
 import pytest
-from fake_hark import ABLE, LIMITS, frames, silence
-from listening import hear
-from livekit.agents import APIConnectionError
+from fake_hark import ABLE, LIMITS, FakeHark, frames, silence, speech
+from listening import hear, texts
+from livekit.agents import APIConnectionError, APIStatusError
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from livekit.agents.utils import http_context
 
@@ -52,6 +53,10 @@ class Peer:
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.writer.write(f"HTTP/1.1 {status}\r\n{fields}\r\n".encode())
         await self.writer.drain()
+
+    async def send_on(self, location: str) -> None:
+        headers = {"Content-Length": "0", "Connection": "close", "Location": location}
+        await self.answer("307 Temporary Redirect", **headers)
 
     async def shake_hands(self) -> None:
         key = (await self.request()).get("sec-websocket-key")
@@ -122,6 +127,20 @@ async def refuse(peer: Peer) -> None:
     await peer.answer("503 Service Unavailable", **{"Content-Length": "0"})
 
 
+async def refuse_for_good(peer: Peer) -> None:
+    await peer.request()
+    await peer.answer("401 Unauthorized", **{"Content-Length": "0"})
+
+
+async def never_answer(peer: Peer) -> None:
+    await peer.reader.read(-1)
+
+
+async def redirect(peer: Peer) -> None:
+    await peer.request()
+    await peer.send_on("/ws/transcribe")
+
+
 async def refuse_at_length(peer: Peer) -> None:
     error = Error.from_code("draining", "about to end", retry_after_s=0.1)
     await peer.shake_hands()
@@ -150,15 +169,20 @@ def all_ways() -> list[Way]:
         ask_to_move,
         refuse,
         refuse_at_length,
-        # The second connection of these is aiohttp's own.
+        # Left to itself, aiohttp connects again after the first of these.
         in_turn(close_at_once, close_after_ready),
         in_turn(break_in_the_answer, refuse),
         in_turn(close_at_once, dawdle),
+        # And goes wherever it is sent.
+        in_turn(redirect, close_at_once),
+        in_turn(redirect, close_after_ready),
+        in_turn(close_at_once, close_at_once, redirect, reset_at_once),
+        in_turn(refuse, reset_at_once, redirect, refuse, close_at_once),
     ]
 
 
 @asynccontextmanager
-async def server(way: Way) -> AsyncIterator[tuple[str, list[float]]]:
+async def serve(way: Way) -> AsyncIterator[tuple[str, list[float]]]:
     """Serve in this way; gives the address, and the times of all connects so far."""
     connected_at: list[float] = []
 
@@ -181,6 +205,17 @@ def busiest_five_seconds(times: list[float]) -> int:
     return max(sum(start <= at < start + 5 for at in times) for start in times)
 
 
+@asynccontextmanager
+async def connecting(
+    url: str, context: AbstractAsyncContextManager[object]
+) -> AsyncIterator[hark.STT]:
+    """Connect with the session that the context gives; None for the plugin's own choice."""
+    async with context as given:
+        session = given if isinstance(given, aiohttp.ClientSession) else None
+        async with hark.STT(api_url=url, http_session=session) as stt:
+            yield stt
+
+
 async def connect_times(
     way: Way,
     context: AbstractAsyncContextManager[object],
@@ -190,17 +225,15 @@ async def connect_times(
 
     Args:
         way: of the server.
-        context: gives the session to connect with; None for the plugin's own choice.
+        context: see `connecting`.
         options: of the stream.
     """
-    async with context as given, server(way) as (url, connected_at):
-        session = given if isinstance(given, aiohttp.ClientSession) else None
-        async with hark.STT(api_url=url, http_session=session) as stt:
-            stt.prewarm()
-            async with stt.stream(conn_options=options) as stream:
-                for frame in frames(silence(round(LASTS_S * 1000))):
-                    stream.push_frame(frame)
-                    await asyncio.sleep(0.02)
+    async with serve(way) as (url, connected_at), connecting(url, context) as stt:
+        stt.prewarm()
+        async with stt.stream(conn_options=options) as stream:
+            for frame in frames(silence(round(LASTS_S * 1000))):
+                stream.push_frame(frame)
+                await asyncio.sleep(0.02)
     return connected_at
 
 
@@ -232,13 +265,131 @@ async def test_no_server_gets_more_than_a_handful_of_connects_in_five_seconds() 
     assert min(map(len, times)) >= 2, counts
 
 
-async def test_a_server_that_redirects_to_itself_is_told_at_once() -> None:
-    async def redirect(peer: Peer) -> None:
-        await peer.request()
-        headers = {"Content-Length": "0", "Connection": "close", "Location": "/ws/transcribe"}
-        await peer.answer("307 Temporary Redirect", **headers)
+KINDS_OF_SESSION: dict[str, Callable[[], AbstractAsyncContextManager[object]]] = {
+    "own": nullcontext,
+    "given": aiohttp.ClientSession,
+    "job's": job,
+}
 
-    async with server(redirect) as (url, _), hark.STT(api_url=url) as stt, stt.stream() as stream:
+
+@pytest.mark.parametrize("kind", KINDS_OF_SESSION)
+@pytest.mark.parametrize(
+    "hops", [[redirect], [redirect, redirect, redirect, close_at_once]], ids=["endless", "three"]
+)
+async def test_a_server_that_redirects_again_is_told_at_once(kind: str, hops: list[Way]) -> None:
+    way = in_turn(*hops)
+    async with (
+        serve(way) as (url, connected_at),
+        connecting(url, KINDS_OF_SESSION[kind]()) as stt,
+        stt.stream() as stream,
+    ):
         with pytest.raises(APIConnectionError, match="redirects") as error:
             await hear(stream, silence())
     assert not error.value.retryable
+    assert len(connected_at) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_SESSION)
+async def test_a_redirect_is_followed(kind: str, server: FakeHark) -> None:
+    async def redirect_to_hark(peer: Peer) -> None:
+        await peer.request()
+        await peer.send_on(server.url.replace("ws:", "http:"))
+
+    async with (
+        serve(redirect_to_hark) as (url, connected_at),
+        connecting(url, KINDS_OF_SESSION[kind]()) as stt,
+        stt.stream() as stream,
+    ):
+        assert texts(await hear(stream, speech(1), silence())) == ["w1"]
+    assert len(connected_at) == len(server.connected_at) == 1
+
+
+async def test_prewarming_is_not_sent_on() -> None:
+    async with serve(redirect) as (url, connected_at), hark.STT(api_url=url) as stt:
+        stt.prewarm()
+        async with stt.stream() as stream:
+            with pytest.raises(APIConnectionError, match="redirects"):
+                await hear(stream, silence())
+    assert len(connected_at) == 3
+
+
+async def test_the_first_stream_takes_over_the_connection_of_prewarming() -> None:
+    prewarmed = asyncio.Event()
+
+    async def keep_alive(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer("200 OK", **{"Content-Length": "0"})
+        prewarmed.set()
+        await refuse_for_good(peer)
+
+    async with serve(keep_alive) as (url, connected_at), hark.STT(api_url=url) as stt:
+        stt.prewarm()
+        await prewarmed.wait()
+        async with stt.stream() as stream:
+            with pytest.raises(APIStatusError) as error:
+                await hear(stream, silence())
+    assert error.value.status_code == 401
+    assert len(connected_at) == 1
+
+
+async def test_a_given_session_connects_in_its_own_way() -> None:
+    """With its proxy, headers, cookies and middlewares, and with one set of traces."""
+    asked: list[dict[str, str]] = []
+    traced: list[str] = []
+
+    async def refuse_as_a_proxy(peer: Peer) -> None:
+        asked.append(await peer.request())
+        await peer.answer("401 Unauthorized", **{"Content-Length": "0"})
+
+    async def sign(
+        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers["Signed-By"] = "the middleware"
+        return await send(request)
+
+    async def trace(
+        _: aiohttp.ClientSession, __: object, end: aiohttp.TraceRequestEndParams
+    ) -> None:
+        traced.append(str(end.url))
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_end.append(trace)
+    async with (
+        serve(refuse_as_a_proxy) as (proxy, _),
+        aiohttp.ClientSession(
+            proxy=proxy.replace("ws:", "http:"),
+            headers={"Accept": "anything"},
+            cookies={"crumb": "3"},
+            middlewares=(sign,),
+            trace_configs=[tracing],
+        ) as session,
+        hark.STT(api_url="ws://hark.invalid", http_session=session) as stt,
+        stt.stream() as stream,
+    ):
+        with pytest.raises(APIStatusError) as error:
+            await hear(stream, silence())
+    assert error.value.status_code == 401
+    (headers,) = asked
+    assert headers["host"] == "hark.invalid"
+    assert headers["accept"] == "anything"
+    assert headers["cookie"] == "crumb=3"
+    assert headers["signed-by"] == "the middleware"
+    assert headers["user-agent"].startswith("livekit-plugins-hark/")
+    assert traced == ["ws://hark.invalid/ws/transcribe"]
+
+
+@pytest.mark.parametrize("way", [never_answer, close_at_once, close_after_ready])
+async def test_no_session_is_left_behind_however_an_attempt_ends(way: Way) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, it: complaints.append(it["message"]))
+    arrived = asyncio.Event()
+
+    async def arrive(peer: Peer) -> None:
+        arrived.set()
+        await way(peer)
+
+    async with serve(arrive) as (url, _), hark.STT(api_url=url) as stt:
+        async with stt.stream():
+            await arrived.wait()
+        gc.collect()  # while their connector is open: sessions of a closed one do not complain
+    assert complaints == []

@@ -18,10 +18,10 @@ MOST_CONNECTS = 5
 """In any five seconds, whatever a server does."""
 
 CONNECTS_OF_AN_ATTEMPT = 2
-"""aiohttp connects a second time when a handshake breaks, and does not say so."""
+"""At most: one redirect is followed, as load balancers send it to who comes without TLS."""
 
 WINDOW_S = 6.0
-"""One second more than promised: an early connect may reach the server late."""
+"""One second more than promised: connects take their time to the server, not always the same."""
 
 
 class Backoff:
@@ -45,17 +45,18 @@ class Backoff:
         self._first_failure_at = 0.0
         self._connects: deque[float] = deque(maxlen=MOST_CONNECTS)
 
-    def attempted(self, began: float, ended: float, *, connects: int) -> None:
-        """Note an attempt, well or badly ended.
+    def connected(self, at: float) -> None:
+        """Note a connect, or what may have been one.
+
+        The first counts twice: prewarming may have made another just before.
 
         Args:
-            began: seconds of any steady clock, as all times here.
-            ended: when it was there or had failed.
-            connects: how many connects it may have made: 1, or `CONNECTS_OF_AN_ATTEMPT`.
+            at: when it was there or had failed, or later; seconds of any steady clock, as all times
+                here.
         """
-        self._connects.append(began)
-        if connects > 1:
-            self._connects.append(ended)
+        if not self._connects:
+            self._connects.append(at)
+        self._connects.append(at)
 
     def wait_s(self, now: float) -> float:
         """Seconds until one more attempt makes no storm, whatever came before."""

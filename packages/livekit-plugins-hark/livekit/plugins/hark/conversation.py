@@ -161,14 +161,13 @@ class Conversation:
             raise APIConnectionError("Hark took audio more slowly than it came; some was given up")
         if self._outbox.is_closing:
             return None
-        wanted = self._wanted()
-        # Options for another model wait for that model's connection.
+        wanted, sent = self._wanted(), self._sent_options
         # That it is another object is quickly told, for every frame of every stream.
-        is_new = wanted is not self._sent_options and wanted != self._sent_options
-        if is_new and not self._has_other_model(wanted):
-            config = wanted.config_after(self._sent_options)
+        # Options for another model wait for that model's connection.
+        if wanted is not sent and not self._has_other_model(wanted):
             self._sent_options = wanted
-            return config
+            if wanted != sent:
+                return wanted.config_after(sent)
         message = self._outbox.next_message(self._most_samples)
         if message is None and self._is_keepalive_due:
             message = Audio(b"")

@@ -3,7 +3,6 @@
     APIError                      from livekit.agents; nothing else leaves the plugin
     ├── APIConnectionError        no connection, or it was lost
     │   ├── APITimeoutError       the other side did not answer in time
-    │   ├── UnreachableError      nobody answers at that address
     │   └── JobEndedError         ours; it ends a stream, and nobody is told
     └── APIStatusError
         └── RefusedError          the other side said no; may say when to come back
@@ -88,10 +87,6 @@ class RefusedError(APIStatusError):
         self.retry_after_s = retry_after_s
 
 
-class UnreachableError(APIConnectionError):
-    """No connection was made: nobody listens there, or there is no way."""
-
-
 class JobEndedError(APIConnectionError):
     """LiveKit has closed the HTTP session of its job, so nobody waits for more."""
 
@@ -101,20 +96,20 @@ def job_ended() -> JobEndedError:
     return JobEndedError("the LiveKit job has ended", retryable=False)
 
 
-def unreachable(name: str, reason: str) -> UnreachableError:
+def unreachable(name: str, reason: str) -> APIConnectionError:
     """No connection to a server.
 
     Args:
         name: host and port.
         reason: why.
     """
-    return UnreachableError(f"no Hark server reachable at {name} ({reason}); is it running?")
+    return APIConnectionError(f"no Hark server reachable at {name} ({reason}); is it running?")
 
 
 def redirected_nowhere() -> APIConnectionError:
-    """A server that sent us in circles, or to what is no address."""
+    """A server that sent us on and on, or to what is no address."""
     return APIConnectionError(
-        "no Hark server here, but something that redirects to no end; check api_url",
+        "no Hark server here, but something that redirects more than once; check api_url",
         retryable=False,
     )
 

@@ -135,13 +135,17 @@ class Outbox:
         self._context = self._finalized
         if context is not None and self._least_context <= context <= self._finalized:
             self._context = context
-        self._replay.forget(self._context)
+        self._let_go()
 
     def forget_context(self) -> None:
         """The audio so far is no help any more: what follows is heard with other options."""
         self._least_context = self._replay.end
         self._context = self._finalized
-        self._replay.forget(self._finalized)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # What this connection was told to expect, context too, it still has to get.
+        self._replay.forget(min(self._context, self._sent))
 
     def flushed(self, flush_id: int) -> None:
         """This flush, and any before it, has its answer."""

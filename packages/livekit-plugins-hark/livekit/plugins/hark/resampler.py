@@ -1,7 +1,8 @@
 """Sample rate conversion of a stream.
 
 LiveKit's own resampler dithers with noise that differs from run to run, and a recogniser's text can
-differ with it. This one gives the same output for the same audio, whatever frames it came in.
+differ with it. This one gives the same output for the same audio, however it is cut after the first
+frame.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+
+LONGEST_BLOCK_MS = 50
+"""As long as the frames of an AgentSession. Blocks of 10 ms cost twice as much."""
 
 _LEAST, _MOST = -32768, 32767
 
@@ -25,8 +29,9 @@ class Resampler:
         """
         self._from_rate = from_rate
         self._to_rate = to_rate
-        # soxr's output depends a little on the size of what it is fed, so it is always fed 10 ms.
-        self._block = max(1, from_rate // 100)
+        # soxr's output depends a little on the size of what it is fed, so that is always the same:
+        # the first frame's, as the others are mostly as long and need not wait then.
+        self._block = 0
         self._waiting = np.zeros(0, np.int16)
         self._pushed = 0
         self._given = 0
@@ -35,6 +40,8 @@ class Resampler:
     def push(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
         """Take audio, shape (n,); give what is ready, shape (m,)."""
         self._pushed += len(samples)
+        if not self._block:
+            self._block = self._fitting_block(len(samples))
         waiting = np.concatenate((self._waiting, samples))
         whole = len(waiting) - len(waiting) % self._block
         self._waiting = waiting[whole:]
@@ -49,10 +56,15 @@ class Resampler:
         self._given += missing
         return np.pad(rest, (0, missing)) if missing >= 0 else rest[:missing]
 
+    def _fitting_block(self, frame: int) -> int:
+        """Whole tens of milliseconds, at most those of the frame."""
+        step = max(1, self._from_rate // 100)
+        return step * max(1, min(frame // step, LONGEST_BLOCK_MS // 10))
+
     def _feed(self, samples: NDArray[np.int16], *, is_last: bool) -> NDArray[np.int16]:
         audio = samples.astype(np.float32)  # as loud as it is: the filter does not mind
         resample, block = self._stream.resample_chunk, self._block
-        resampled = [resample(audio[i : i + block]) for i in range(0, len(audio), block)]
+        resampled = [resample(audio[i : i + block]) for i in range(0, len(audio), block or 1)]
         if is_last:
             resampled.append(resample(audio[:0], last=True))
         if not resampled:

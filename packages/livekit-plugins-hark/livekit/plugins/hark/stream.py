@@ -20,7 +20,7 @@ from livekit import rtc
 from . import errors
 from .arrival import ArrivalClock
 from .audio import mono_samples, to_pcm
-from .backoff import CONNECTS_OF_AN_ATTEMPT, Backoff
+from .backoff import Backoff
 from .conversation import Conversation, Outcome
 from .intake import Intake
 from .link import Backend, Link
@@ -278,14 +278,12 @@ class SpeechStream(RecognizeStream):
             start_sample=start_sample,
             context_sample=context_sample,
         )
-        began, connects = _now(), CONNECTS_OF_AN_ATTEMPT
-        try:
-            link = await self._backend.open(config, timeout_s=self._conn_options.timeout)
-        except errors.UnreachableError:
-            connects = 1
-            raise
-        finally:
-            self._backoff.attempted(began, _now(), connects=connects)
+        began = _now()
+        link = await self._backend.open(
+            config,
+            timeout_s=self._conn_options.timeout,
+            on_connect=lambda: self._backoff.connected(_now()),
+        )
         self._report_connection_acquired(_now() - began, False)
         return link
 

@@ -28,11 +28,13 @@ from hark_protocol import (
 
 from .. import errors
 from ..address import ServerAddress
+from ..backoff import CONNECTS_OF_AN_ATTEMPT
 from ..log import logger
 from ..options import RecognitionOptions
 from ..version import __version__
 from . import Transcription
 from .deadline import within
+from .handshake import shake_hands
 
 HEARTBEAT_S = 20.0
 """Between WebSocket pings: they find a dead network while no audio flows. Audio has its own, faster
@@ -71,12 +73,14 @@ class ServerBackend:
         self._own_session: aiohttp.ClientSession | None = None
         self._prewarming: asyncio.Task[None] | None = None
 
-    async def open(self, config: Config, *, timeout_s: float) -> WebSocketLink:
+    async def open(
+        self, config: Config, *, timeout_s: float, on_connect: Callable[[], None]
+    ) -> WebSocketLink:
         """See `Backend.open`."""
         session = self._session()
         link = WebSocketLink(lambda: session.closed and session is not self._http_session)
         try:
-            await self._guard(self._begin(link, session, config), timeout_s)
+            await self._guard(self._begin(link, session, config, on_connect), timeout_s)
         except BaseException as error:
             await link.aclose()
             if isinstance(error, APIError) and link.has_job_ended():
@@ -85,15 +89,22 @@ class ServerBackend:
         return link
 
     async def _begin(
-        self, link: WebSocketLink, session: aiohttp.ClientSession, config: Config
+        self,
+        link: WebSocketLink,
+        session: aiohttp.ClientSession,
+        config: Config,
+        on_connect: Callable[[], None],
     ) -> None:
         if session.closed:  # since `_session`; aiohttp would raise a RuntimeError
             raise aiohttp.ClientConnectionError
-        link.websocket = await session.ws_connect(
+        link.websocket = await shake_hands(
+            session,
             self._address.stream_url,
             headers=self._headers,
-            heartbeat=HEARTBEAT_S,
-            timeout=aiohttp.ClientWSTimeout(ws_close=GOODBYE_TIMEOUT_S),
+            max_redirects=CONNECTS_OF_AN_ATTEMPT,
+            middleware=self._sending_once(on_connect),
+            heartbeat_s=HEARTBEAT_S,
+            goodbye_timeout_s=GOODBYE_TIMEOUT_S,
         )
         await link.send(config)
         await link.receive_ready()
@@ -141,7 +152,10 @@ class ServerBackend:
 
     async def _ask_ready(self) -> None:
         async with self._session().get(
-            self._address.ready_url, headers=self._headers, middlewares=(_send_once,)
+            self._address.ready_url,
+            headers=self._headers,
+            allow_redirects=False,
+            middlewares=(self._sending_once(),),
         ) as response:
             await response.read()
 
@@ -176,6 +190,24 @@ class ServerBackend:
             error = self._explain(cause)
         # Out here it has no context: aiohttp's errors hold the request, and that holds the API key.
         raise error
+
+    def _sending_once(
+        self, on_connect: Callable[[], None] = lambda: None
+    ) -> aiohttp.ClientMiddlewareType:
+        """Keep aiohttp from connecting again when a request breaks, which it does unasked."""
+
+        async def send_once(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            try:
+                return await send(request)
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as cause:
+                error = self._explain(cause)  # which aiohttp does not know
+            finally:
+                on_connect()
+            raise error  # without a context: see `_guard`
+
+        return send_once
 
     def _explain(self, cause: aiohttp.ClientError | OSError) -> APIError:
         name = self._address.name
@@ -267,17 +299,6 @@ class WebSocketLink:
     def _open_websocket(self) -> aiohttp.ClientWebSocketResponse:
         assert self.websocket is not None, "used before it was opened"
         return self.websocket
-
-
-async def _send_once(
-    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from connecting again when a request breaks, which it does unasked."""
-    try:
-        return await send(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as cause:
-        broken = aiohttp.ClientConnectionError(_reason(cause))
-    raise broken
 
 
 def _duplicate(connection: socket.socket | None) -> socket.socket | None:
