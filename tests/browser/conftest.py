@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PARTS_S = {
     "times": [(0.8, 4.6)],
     "times and ages": [(0.8, 4.6), (4.6, 8.5)],
+    "seasons": [(13.16, 20.9)],
     "long": [(0.0, 28.7)],
 }
 """What recordings consist of: parts of the shipped one, cut where its speaker draws breath."""

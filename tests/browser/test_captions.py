@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from whisper_normalizer.english import EnglishTextNormalizer
 
 if TYPE_CHECKING:
-    from playwright.async_api import Dialog, Page, Route
+    from playwright.async_api import Dialog, Page, Route, WebSocket
 
 pytestmark = [
     pytest.mark.browser,
@@ -83,6 +84,40 @@ async def test_no_word_is_lost_or_doubled_when_the_server_restarts_while_somebod
     assert sorted(starts) == starts
     assert await page.locator(".gap").count() == 0
     assert await page.inner_text("#problem") == ""
+
+
+@pytest.mark.faults
+async def test_a_recording_reads_the_same_whether_or_not_its_server_was_lost(
+    mortal_server: Any, open_page: Any, recording: Recording
+) -> None:
+    page = await open_page(mortal_server.url)
+    await ready(page)
+    await page.set_input_files("#file-input", recording("seasons"))
+    await wait_for_text(page, "#status", "Captioning")
+    await ready(page)
+    undisturbed = await download(page, "Download as SRT subtitles", "seasons.srt")
+
+    configs: list[dict[str, Any]] = []
+    page.on("websocket", lambda socket: note_configs(socket, configs))
+    await page.select_option("#pace", "live")
+    await page.set_input_files("#file-input", recording("seasons"))
+    await wait_for_text(page, "#captions", "darkness")
+    await wait_for_text(page, "#open", "hope")
+    await kill(mortal_server)
+    await wait_for_text(page, "#status", "Reconnecting")
+    mortal_server.start()
+    await ready(page)
+    disturbed = await download(page, "Download as SRT subtitles", "seasons.srt")
+    assert disturbed == undisturbed
+    assert configs[-1]["context_sample"] < configs[-1]["start_sample"]
+
+
+def note_configs(socket: WebSocket, configs: list[dict[str, Any]]) -> None:
+    def note(frame: bytes | str) -> None:
+        if isinstance(frame, str) and (message := json.loads(frame))["type"] == "config":
+            configs.append(message)
+
+    socket.on("framesent", note)
 
 
 TIMERS_OF_A_HIDDEN_TAB = """

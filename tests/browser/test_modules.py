@@ -47,7 +47,9 @@ TRANSCRIPT = """
     const started = (utterance, start) => ({ type: "speech_started", utterance, start });
     const interim = (start, end, text, stable) => ({ type: "interim", start, end, text, stable });
     const final = (start, end, text) => ({ type: "final", start, end, text });
-    const progress = (finalized) => ({ type: "progress", received: finalized, finalized });
+    const progress = (finalized, context) => {
+        return { type: "progress", received: finalized, finalized, context };
+    };
 """
 
 
@@ -135,6 +137,26 @@ async def test_an_open_utterance_that_is_not_found_again_goes(page: Page) -> Non
         });""",
     )
     assert seen == [True, False]
+
+
+async def test_context_begins_where_the_last_progress_says(page: Page) -> None:
+    contexts = await run(
+        page,
+        "transcript/transcript",
+        TRANSCRIPT
+        + """
+        const messages = [
+            progress(8000), started(0, 8000), final(8000, 40000, "one"), progress(38000, 8000),
+            progress(60000),
+        ];
+        const contexts = messages.map((message) => {
+            receive(message);
+            return transcript.context;
+        });
+        transcript.begin(16000);
+        return [...contexts, transcript.context];""",
+    )
+    assert contexts == [8000, 8000, 8000, 8000, 60000, 0]
 
 
 async def test_recordings_follow_each_other_in_time_whatever_their_rates(page: Page) -> None:
@@ -311,29 +333,111 @@ async def test_a_replay_buffer_refuses_what_it_does_not_hold(page: Page) -> None
     ) == ["RangeError", 7, 0, "RangeError"]
 
 
+OUTBOX = """
+    const outbox = new module.Outbox(90, 10);
+    const all = () => {
+        const said = [];
+        for (let next = outbox.next(); next !== null; next = outbox.next()) {
+            said.push(next === "close" ? next : next.length);
+        }
+        return said;
+    };
+"""
+
+
 async def test_an_outbox_says_everything_again_that_is_not_finalized(page: Page) -> None:
     said = await run(
         page,
         "protocol/outbox",
-        """
-        const outbox = new module.Outbox(90, 10);
-        const all = () => {
-            const said = [];
-            for (let next = outbox.next(); next !== null; next = outbox.next()) {
-                said.push(next === "close" ? next : next.length);
-            }
-            return said;
-        };
+        OUTBOX
+        + """
         outbox.push(new Int16Array(50));
         const first = all();
-        outbox.forget(20);
+        outbox.forget(20, 20);
         outbox.push(new Int16Array(10));
         outbox.finish();
         const second = all();
-        const start = outbox.rewind();
-        return [first, second, start, all(), all()];""",
+        return [first, second, outbox.rewind(), all(), all()];""",
     )
-    assert said == [[50], [10, "close"], 20, [40, "close"], []]
+    again = {"start": 20, "context": 20}
+    assert said == [[50], [10, "close"], again, [40, "close"], []]
+
+
+async def test_an_outbox_says_context_again_before_what_is_not_finalized(page: Page) -> None:
+    said = await run(
+        page,
+        "protocol/outbox",
+        OUTBOX
+        + """
+        outbox.push(new Int16Array(60));
+        all();
+        outbox.forget(40, 20);
+        return [outbox.held, outbox.rewind(), [...outbox.next()].length, outbox.isCutOff];""",
+    )
+    assert said == [20, {"start": 40, "context": 20}, 40, False]
+
+
+async def test_where_room_is_short_an_outbox_forgets_context_first(page: Page) -> None:
+    again = await run(
+        page,
+        "protocol/outbox",
+        OUTBOX
+        + """
+        outbox.push(new Int16Array(60));
+        all();
+        outbox.forget(50, 20);
+        return [50, 1].map((more) => {
+            outbox.push(new Int16Array(more));
+            return outbox.rewind();
+        });""",
+    )
+    assert again == [{"start": 50, "context": 20}, {"start": 50, "context": 50}]
+
+
+async def test_audio_heard_with_other_options_is_no_context(page: Page) -> None:
+    again = await run(
+        page,
+        "protocol/outbox",
+        OUTBOX
+        + """
+        outbox.push(new Int16Array(40));
+        all();
+        outbox.forget(30, 10);
+        outbox.forgetContext();
+        const changed = outbox.rewind();
+        outbox.push(new Int16Array(30));
+        all();
+        return [changed, ...[[55, 30], [65, 60]].map(([finalized, context]) => {
+            outbox.forget(finalized, context);
+            const again = outbox.rewind();
+            all();
+            return again;
+        })];""",
+    )
+    assert again == [
+        {"start": 30, "context": 30},
+        {"start": 55, "context": 55},
+        {"start": 65, "context": 60},
+    ]
+
+
+async def test_context_that_was_promised_to_a_connection_is_sent_whatever_changes(
+    page: Page,
+) -> None:
+    said = await run(
+        page,
+        "protocol/outbox",
+        OUTBOX
+        + """
+        outbox.push(new Int16Array(60));
+        all();
+        outbox.forget(40, 20);
+        outbox.rewind();
+        outbox.forgetContext();
+        outbox.forget(40, 20);
+        return [outbox.isCutOff, all(), outbox.rewind()];""",
+    )
+    assert said == [False, [40], {"start": 40, "context": 40}]
 
 
 async def test_an_outbox_tells_when_it_had_to_forget_what_was_not_sent(page: Page) -> None:
@@ -359,7 +463,7 @@ async def test_a_full_outbox_makes_room_for_what_comes_while_a_connection_is_mad
         """
         const outbox = new module.Outbox(90, 10);
         outbox.push(new Int16Array(130));
-        const start = outbox.rewind();
+        const { start } = outbox.rewind();
         outbox.push(new Int16Array(10));
         return [start, outbox.isCutOff, outbox.next().length];""",
     )
@@ -378,12 +482,183 @@ async def test_delays_between_attempts_grow_to_a_limit_and_start_anew_after_a_re
         backoff.recovered();
         return [...delays, backoff.failed(), backoff.failed(30)];""",
     )
-    assert delays == [0.5, 1, 2, 4, 5, 5, 0.5, 30]
+    assert delays == [0.2, 1, 2, 4, 5, 5, 0.2, 30]
 
 
-async def test_delays_are_jittered_by_half(page: Page) -> None:
-    delay = await run(page, "protocol/backoff", "return new module.Backoff(() => 0).failed();")
-    assert delay == 0.25
+async def test_the_first_delay_is_left_to_chance_and_half_of_each_later_one(page: Page) -> None:
+    delays = await run(
+        page,
+        "protocol/backoff",
+        """
+        const backoff = new module.Backoff(() => 0);
+        return Array.from({ length: 3 }, () => backoff.failed());""",
+    )
+    assert delays == [0, 0.5, 1]
+
+
+SCRIPTED_SERVER = """
+    const { Transcript } = await import("/static/transcript/transcript.js");
+    let now = 0;
+    performance.now = () => now;
+    Math.random = () => 1;
+    let asked = 0;
+    window.fetch = async () => {
+        asked += 1;
+        return Response.json({ data: [] });
+    };
+    let dialled = Promise.withResolvers();
+    window.WebSocket = class {
+        static OPEN = 1;
+        readyState = 0;
+        bufferedAmount = 0;
+        configs = [];
+        audio = [];
+        constructor() {
+            dialled.resolve(this);
+            dialled = Promise.withResolvers();
+        }
+        open() {
+            this.readyState = WebSocket.OPEN;
+            this.onopen();
+            this.say({ type: "ready" });
+        }
+        send(data) {
+            if (typeof data !== "string") this.audio.push(...data);
+            else if (JSON.parse(data).type === "config") this.configs.push(JSON.parse(data));
+        }
+        say(message) {
+            this.onmessage({ data: JSON.stringify(message) });
+        }
+        die() {
+            this.onclose();
+        }
+        close() {}
+    };
+    const transcript = new Transcript();
+    transcript.begin(16000);
+    const options = { sampleRate: 16000, key: null, model: "any", language: "en", words: false };
+    const ignore = () => {};
+    const first = dialled.promise;
+    const stream = new module.CaptionStream(options, transcript, {
+        onMessage: (message) => transcript.receive(message),
+        onConnected: ignore, onInterrupted: ignore, onSkipped: ignore, onDone: ignore,
+        onFailed: ignore,
+    });
+    const redialled = () => {
+        const next = dialled.promise;
+        for (const before = asked; asked === before; now += 50) stream.push(new Int16Array(0));
+        return next;
+    };
+    const progress = (finalized, context) => {
+        return { type: "progress", received: stream.length, finalized, context };
+    };
+"""
+"""A server that dies when it is told to, and a clock that goes on when it is asked to."""
+
+
+async def play(server: Any, open_page: Any, body: str) -> Any:
+    """Run JavaScript with a stream and the scripted server at hand."""
+    page = await open_page(f"{server.url}static/icon.svg")
+    return await run(page, "protocol/stream", SCRIPTED_SERVER + body)
+
+
+@pytest.mark.parametrize(
+    ("held_ms", "heard", "delays"),
+    [
+        (4900, "stream.length", [200, 1000, 2000, 4000, 5000, 5000]),
+        (5000, "stream.length", [200, 200, 200, 200, 200, 200]),
+        (60_000, "0", [200, 1000, 2000, 4000, 5000, 5000]),
+    ],
+    ids=["dies soon", "holds", "gets nowhere"],
+)
+async def test_only_a_connection_that_held_and_got_somewhere_ends_an_outage(
+    held_ms: int, heard: str, delays: list[int], server: Any, open_page: Any
+) -> None:
+    waited = await play(
+        server,
+        open_page,
+        f"""
+        const waited = [];
+        let socket = await first;
+        for (let i = 0; i < 6; i++) {{
+            socket.open();
+            stream.push(new Int16Array(1600));
+            now += {held_ms};
+            socket.say({{ type: "progress", received: {heard}, finalized: {heard} }});
+            socket.die();
+            const lost = now;
+            socket = await redialled();
+            waited.push(now - 50 - lost);
+        }}
+        stream.abort();
+        return waited;""",
+    )
+    assert waited == delays
+
+
+async def test_a_new_connection_hears_the_context_of_what_is_not_finalized(
+    server: Any, open_page: Any
+) -> None:
+    configs, audio = await play(
+        server,
+        open_page,
+        """
+        const one = await first;
+        one.open();
+        stream.push(Int16Array.from({ length: 1600 }, (_, i) => i));
+        one.say(progress(900, 500));
+        one.die();
+        const other = await redialled();
+        other.open();
+        stream.abort();
+        return [[...one.configs, ...other.configs], other.audio];""",
+    )
+    positions = [(config["start_sample"], config["context_sample"]) for config in configs]
+    assert positions == [(0, 0), (900, 500)]
+    assert audio == list(range(500, 1600))
+
+
+@pytest.mark.parametrize("moment", ["before it is lost", "while a new one is made"])
+async def test_audio_of_another_language_is_not_sent_as_context(
+    moment: str, server: Any, open_page: Any
+) -> None:
+    config, audio = await play(
+        server,
+        open_page,
+        f"""
+        const isBefore = {json.dumps(moment == "before it is lost")};
+        const one = await first;
+        one.open();
+        stream.push(Int16Array.from({{ length: 1600 }}, (_, i) => i));
+        one.say(progress(900, 500));
+        if (isBefore) stream.setLanguage("de");
+        one.die();
+        const other = await redialled();
+        if (!isBefore) stream.setLanguage("de");
+        other.open();
+        stream.abort();
+        return [other.configs[0], other.audio];""",
+    )
+    assert config["language"] == "de"
+    assert (config["start_sample"], config["context_sample"]) == (900, 900)
+    assert audio == list(range(900, 1600))
+
+
+async def test_a_language_that_is_chosen_while_the_last_words_are_awaited_changes_nothing(
+    server: Any, open_page: Any
+) -> None:
+    configs = await play(
+        server,
+        open_page,
+        """
+        const socket = await first;
+        socket.open();
+        stream.finish();
+        stream.setLanguage("de");
+        stream.abort();
+        return socket.configs;""",
+    )
+    assert [config["language"] for config in configs] == ["en"]
 
 
 async def test_a_key_of_any_characters_travels_as_a_subprotocol(page: Page) -> None:

@@ -12,10 +12,10 @@ import { CaptureClock, LatencySummary } from "./transcript/latency.js";
 import { Transcript } from "./transcript/transcript.js";
 
 /**
- * Seconds of a file that may be under way; more than the longest utterance, less than what can be
- * sent again.
+ * Seconds of a file that may be under way; more than the longest utterance, and so much less than
+ * what can be sent again that it leaves room for context.
  */
-const FILE_AHEAD_S = REPLAY_S - 10;
+const FILE_AHEAD_S = REPLAY_S - 20;
 
 /**
  * Failed attempts to connect after which the reason is told; moving to another server takes one.

@@ -1,13 +1,16 @@
 /**
  * When to try a lost connection again: exponentially rarer, and jittered so that many pages do not
- * come at once.
+ * come at once (docs/protocol.md#what-a-good-client-does).
  */
 
-/** Seconds; upper end of the first delay. */
-export const FIRST_DELAY_S = 0.5;
+/** Seconds; upper end of the first delay, all of which is left to chance. */
+export const LONGEST_FIRST_DELAY_S = 0.2;
+
+/** Seconds; upper end of the second delay. Of it, as of all that follow, half is left to chance. */
+export const SECOND_DELAY_S = 1;
 
 /** Seconds; upper end of every later one. */
-export const LARGEST_DELAY_S = 5;
+export const LONGEST_DELAY_S = 5;
 
 /** Counts failures since the last recovery. */
 export class Backoff {
@@ -25,9 +28,14 @@ export class Backoff {
    * @returns {number} seconds to wait before the next attempt
    */
   failed(retryAfterS = 0) {
-    const longest = Math.min(LARGEST_DELAY_S, FIRST_DELAY_S * 2 ** this.#failures);
     this.#failures += 1;
-    return Math.max(longest * (0.5 + 0.5 * this.#random()), retryAfterS);
+    return Math.max(this.#jitteredDelay(), retryAfterS);
+  }
+
+  #jitteredDelay() {
+    if (this.#failures === 1) return LONGEST_FIRST_DELAY_S * this.#random();
+    const longest = Math.min(LONGEST_DELAY_S, SECOND_DELAY_S * 2 ** (this.#failures - 2));
+    return longest * (0.5 + 0.5 * this.#random());
   }
 
   /** Note that a connection held: the next failure is the first of a new outage. */

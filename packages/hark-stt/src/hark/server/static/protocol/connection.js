@@ -32,7 +32,8 @@ export class Connection {
   #socket;
   /** @type {ConnectionHandlers | null} null once closed */
   #handlers;
-  #isReady = false;
+  /** When it was ready, by `performance.now()`; null while it is not. */
+  readyAt = /** @type {number | null} */ (null);
   #isClosing = false;
   /** Since when the server owes an answer; null while it owes none. */
   #owedSince = /** @type {number | null} */ (performance.now());
@@ -52,6 +53,11 @@ export class Connection {
     this.#socket.onclose = () => this.#lose(new ServerError(this.#isReady ? "lost" : "refused"));
   }
 
+  /** Whether the config went out. */
+  get isOpen() {
+    return this.#socket.readyState === WebSocket.OPEN;
+  }
+
   /** Whether audio may be sent now. */
   get canSend() {
     return this.#isReady && !this.#isClosing && this.#socket.bufferedAmount < MOST_BUFFERED_BYTES;
@@ -63,9 +69,9 @@ export class Connection {
     this.#expectAnswer();
   }
 
-  /** @param {object} options what changes from now on */
+  /** @param {object} options what changes from now on; nothing does after `close` */
   sendConfig(options) {
-    this.#sendJson({ type: "config", ...options });
+    if (!this.#isClosing) this.#sendJson({ type: "config", ...options });
   }
 
   /** No audio will follow: the server answers `closed`. */
@@ -99,7 +105,11 @@ export class Connection {
 
   /** @param {object} message */
   #sendJson(message) {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    if (this.isOpen) this.#socket.send(JSON.stringify(message));
+  }
+
+  get #isReady() {
+    return this.readyAt !== null;
   }
 
   #expectAnswer() {
@@ -120,7 +130,7 @@ export class Connection {
       this.#lose(ServerError.fromMessage(message));
       return;
     }
-    if (message.type === "ready") this.#isReady = true;
+    if (message.type === "ready") this.readyAt = performance.now();
     this.#handlers?.onMessage(message);
   }
 

@@ -22,6 +22,8 @@
  * @property {Word[]} [words]
  * @property {number} [received] position up to which the server has looked at the audio
  * @property {number} [finalized] position up to which the audio is done with
+ * @property {number} [context] position from which audio helps to recognize what follows; where
+ *   there is none it is `finalized`
  * @property {string} [code] of an error
  * @property {string} [message] of an error, for people
  * @property {boolean} [retryable] whether a new connection may go better
@@ -32,7 +34,8 @@
  * @property {string | null} [language] null lets the model decide
  * @property {number} sample_rate Hz
  * @property {boolean} [words]
- * @property {number} start_sample
+ * @property {number} start_sample position of the first audio that is new
+ * @property {number} context_sample position of the first audio that will be sent
  */
 
 export const PROTOCOL_VERSION = 1;

@@ -12,19 +12,23 @@ const MOST_SAMPLES = MAX_MESSAGE_BYTES / PCM16_BYTES_PER_SAMPLE;
 export class Outbox {
   #replay;
   #most;
-  #sent;
+  #sent = 0;
+  #finalized = 0;
+  /** Where the audio begins that helps to recognize what is not finalized. */
+  #context = 0;
+  /** What is before it was heard with other options. */
+  #leastContext = 0;
   #hasEnded = false;
   #closeSent = false;
 
   /**
-   * @param {number} most samples to say again at most
+   * @param {number} most samples to say again at most, context included
    * @param {number} headroom samples that may come while a connection is made: were there no room
    *   for them, what was to be said first would be gone by then
    */
   constructor(most, headroom) {
     this.#replay = new ReplayBuffer(most + headroom);
     this.#most = most;
-    this.#sent = 0;
   }
 
   /** Position after the newest audio. */
@@ -34,7 +38,12 @@ export class Outbox {
 
   /** Samples that the server is not done with. */
   get held() {
-    return this.#replay.end - this.#replay.start;
+    return this.#replay.end - Math.max(this.#finalized, this.#replay.start);
+  }
+
+  /** Position up to which audio went out on this connection. */
+  get sent() {
+    return this.#sent;
   }
 
   /**
@@ -65,13 +74,16 @@ export class Outbox {
 
   /**
    * Begin anew, for a new connection.
-   * @returns {number} the position from which its audio goes on
+   * @returns {{start: number, context: number}} the position from which its audio goes on, and that
+   *   of the first audio that will be sent: before it, if there is context
    */
   rewind() {
     this.#replay.forget(this.#replay.end - this.#most);
-    this.#sent = this.#replay.start;
+    const start = Math.max(this.#finalized, this.#replay.start);
+    const isContextHeld = this.#replay.start <= this.#context && this.#context <= start;
+    this.#sent = isContextHeld ? this.#context : start;
     this.#closeSent = false;
-    return this.#sent;
+    return { start, context: this.#sent };
   }
 
   /**
@@ -93,10 +105,26 @@ export class Outbox {
   }
 
   /**
-   * All audio before a position is done with.
+   * All audio before a position is done with, but from another on it may help again.
    * @param {number} finalized
+   * @param {number} context
    */
-  forget(finalized) {
-    this.#replay.forget(Math.min(finalized, this.#sent));
+  forget(finalized, context) {
+    this.#finalized = Math.max(this.#finalized, Math.min(finalized, this.#sent));
+    const isOfUse = this.#leastContext <= context && context <= this.#finalized;
+    this.#context = isOfUse ? context : this.#finalized;
+    this.#letGo();
+  }
+
+  /** The audio so far is no help any more: what follows is heard with other options. */
+  forgetContext() {
+    this.#leastContext = this.#replay.end;
+    this.#context = this.#finalized;
+    this.#letGo();
+  }
+
+  #letGo() {
+    // What this connection was promised it gets, even where nobody has use for it any more.
+    this.#replay.forget(Math.min(this.#context, this.#sent));
   }
 }

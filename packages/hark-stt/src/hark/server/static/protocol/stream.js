@@ -6,11 +6,21 @@ import { subprotocols } from "./key.js";
 import { Outbox } from "./outbox.js";
 import { ServerError, fetchModels, streamUrl } from "./server.js";
 
-/** Seconds of audio kept until it is finalized: an outage that lasts longer loses words. */
+/**
+ * Seconds of audio kept until it is finalized, or as context: an outage that lasts longer loses
+ * words.
+ */
 export const REPLAY_S = 60;
 
 /** Seconds of audio that may come while a connection is made; it is given up after as long. */
 const HEADROOM_S = READY_TIMEOUT_S;
+
+/**
+ * Seconds. A connection that held this long, and got somewhere, ends an outage: what follows is a
+ * new one. A server that accepts and dies at once, or always dies of the same audio, is not to be
+ * tried again and again without a pause.
+ */
+const HEALTHY_AFTER_S = 5;
 
 /** Milliseconds between looks at the connection where nothing else happens. */
 const TICK_MS = 250;
@@ -43,6 +53,10 @@ export class CaptionStream {
   #backoff = new Backoff();
   /** @type {Connection | null} */
   #connection = null;
+  /** Position from which the audio of this connection is new. */
+  #start = 0;
+  /** Position up to which this connection's server has said that it heard the audio. */
+  #received = 0;
   #isMoving = false;
   #isOver = false;
   #ticker;
@@ -92,6 +106,7 @@ export class CaptionStream {
   /** @param {string | null} language what is spoken from now on */
   setLanguage(language) {
     this.#options.language = language;
+    this.#outbox.forgetContext();
     this.#connection?.sendConfig({ language });
   }
 
@@ -120,28 +135,31 @@ export class CaptionStream {
       return;
     }
     if (this.#isOver) return;
-    const start = this.#outbox.rewind();
-    if (start > this.#transcript.finalized) this.#handlers.onSkipped(start);
     this.#connection = new Connection(
-      { url: streamUrl(), protocols: subprotocols(key), config: () => this.#config(start) },
+      { url: streamUrl(), protocols: subprotocols(key), config: () => this.#begin() },
       { onMessage: (message) => this.#receive(message), onLost: (error) => this.#lost(error) },
     );
   }
 
   /**
-   * @param {number} start
+   * Go on where the last connection left off, with all options as they are now.
    * @returns {import("./messages.js").Config}
    */
-  #config(start) {
+  #begin() {
+    const { start, context } = this.#outbox.rewind();
+    this.#start = start;
+    this.#received = context;
+    if (start > this.#transcript.finalized) this.#handlers.onSkipped(start);
     const { sampleRate, model, language, words } = this.#options;
-    const config = { sample_rate: sampleRate, model, words, start_sample: start };
+    const positions = { start_sample: start, context_sample: context };
+    const config = { sample_rate: sampleRate, model, words, ...positions };
     return language === null ? config : { ...config, language };
   }
 
   /** Send what can be sent. */
   #pump() {
     const connection = this.#connection;
-    if (connection === null) return;
+    if (connection === null || !connection.isOpen) return;
     if (this.#outbox.isCutOff) {
       this.#move("silent"); // it is there, but it takes no audio
       return;
@@ -163,14 +181,12 @@ export class CaptionStream {
 
   /** @param {ServerMessage} message */
   #receive(message) {
-    const before = this.#transcript.finalized;
     this.#handlers.onMessage(message);
     if (this.#isOver) return;
     if (message.type === "ready") this.#handlers.onConnected();
-    const { finalized, open } = this.#transcript;
-    // Only what was finalized shows that this server can cope with this audio.
-    if (finalized > before) this.#backoff.recovered();
-    this.#outbox.forget(finalized);
+    if (message.type === "progress") this.#received = message.received ?? 0;
+    const { finalized, context, open } = this.#transcript;
+    this.#outbox.forget(finalized, context);
     if (message.type === "closed") {
       this.abort();
       this.#handlers.onDone();
@@ -191,8 +207,16 @@ export class CaptionStream {
     this.#lost(new ServerError(reason));
   }
 
+  /** Whether the connection held, and got somewhere. */
+  #wasHealthy() {
+    const readyAt = this.#connection?.readyAt ?? null;
+    if (readyAt === null || performance.now() - readyAt < HEALTHY_AFTER_S * 1000) return false;
+    return this.#transcript.finalized > this.#start || this.#received >= this.#outbox.sent;
+  }
+
   /** @param {ServerError} error */
   #lost(error) {
+    if (this.#wasHealthy()) this.#backoff.recovered();
     this.#connection = null;
     this.#isMoving = false;
     this.#transcript.disconnected();

@@ -42,6 +42,8 @@ export class Transcript {
   open = null;
   /** Position before which all audio of the present recording is done with. */
   finalized = 0;
+  /** Position from which audio of it helps to recognize what is not done with. */
+  context = 0;
   #sampleRate = 1;
   #openEnd = 0;
   #isOpenLost = false;
@@ -64,7 +66,7 @@ export class Transcript {
   begin(sampleRate) {
     this.#offsetS = this.endS;
     this.#sampleRate = sampleRate;
-    this.finalized = 0;
+    this.finalized = this.context = 0;
     this.open = null;
   }
 
@@ -118,8 +120,7 @@ export class Transcript {
       case "final":
         return this.#final(message);
       case "progress":
-        this.finalized = Math.max(this.finalized, message.finalized ?? 0);
-        this.#dropIfPassed(this.finalized);
+        this.#progress(message);
         return null;
       default:
         return null;
@@ -166,6 +167,13 @@ export class Transcript {
     };
     this.entries.push(caption);
     return caption;
+  }
+
+  /** @param {ServerMessage} message */
+  #progress({ finalized = 0, context = finalized }) {
+    this.finalized = Math.max(this.finalized, finalized);
+    this.context = Math.max(this.context, context);
+    this.#dropIfPassed(this.finalized);
   }
 
   /**
