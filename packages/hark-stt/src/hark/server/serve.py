@@ -14,6 +14,7 @@ from hark.errors import SettingsError
 from hark.server.app import create_app
 from hark.server.connections import HttpConnection, WebSocketConnection
 from hark.server.logs import configure_logging
+from hark.server.memory import return_large_blocks
 from hark.server.service import Service
 from hark.server.settings import ServerSettings, describe
 
@@ -32,6 +33,7 @@ def run(settings: ServerSettings) -> None:
         SettingsError: the address cannot be listened on, or the TLS files cannot be used.
         HarkError: the models cannot be loaded.
     """
+    return_large_blocks()
     configure_logging(settings.log_level, settings.log_format)
     service = Service(settings)
     server = DrainingServer(service)
