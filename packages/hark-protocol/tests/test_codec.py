@@ -74,13 +74,17 @@ CLIENT_CASES: list[tuple[ClientMessage, str | bytes]] = [
             words=True,
             keyterms=("Łódź", "Hark"),
             endpointing=Endpointing(
-                silence_ms=400, threshold=0.5, min_speech_ms=96, max_utterance_ms=15_000
+                silence_ms=400,
+                max_silence_ms=900,
+                threshold=0.5,
+                min_speech_ms=96,
+                max_utterance_ms=15_000,
             ),
             start_sample=9_600_000,
         ),
         '{"type":"config","version":1,"model":"moonshine-tiny-en","language":"en-GB",'
         '"sample_rate":48000,"interim_results":false,"words":true,"keyterms":["Łódź","Hark"],'
-        '"endpointing":{"silence_ms":400,"threshold":0.5,"min_speech_ms":96,'
+        '"endpointing":{"silence_ms":400,"max_silence_ms":900,"threshold":0.5,"min_speech_ms":96,'
         '"max_utterance_ms":15000},"start_sample":9600000}',
     ),
     (
@@ -213,7 +217,7 @@ REFUSED_BY_SERVERS: list[tuple[str | bytes, str, str]] = [
     (
         '{"type":"config","endpointing":{"silence":1}}',
         "invalid_message",
-        "config.endpointing has an unknown field; its fields are: silence_ms, threshold, ",
+        "config.endpointing has an unknown field; its fields are: silence_ms, max_silence_ms, ",
     ),
     ('{"type":"close","id":1}', "invalid_message", "its fields are: none"),
     ('{"type":"flush","id":1,"at":2}', "invalid_message", "its fields are: id"),
@@ -239,6 +243,8 @@ REFUSED_BY_SERVERS: list[tuple[str | bytes, str, str]] = [
     ('{"type":"config","endpointing":[]}', "invalid_message", "config.endpointing: "),
     ('{"type":"config","endpointing":{"silence_ms":159}}', "invalid_message", "g.silence_ms: "),
     ('{"type":"config","endpointing":{"silence_ms":10001}}', "invalid_message", "g.silence_ms: "),
+    ('{"type":"config","endpointing":{"max_silence_ms":-1}}', "invalid_message", "_silence_ms: "),
+    ('{"type":"config","endpointing":{"max_silence_ms":10001}}', "invalid_message", "silence_ms: "),
     ('{"type":"config","endpointing":{"threshold":0}}', "invalid_message", "g.threshold: "),
     ('{"type":"config","endpointing":{"threshold":-0.1}}', "invalid_message", "g.threshold: "),
     ('{"type":"config","endpointing":{"threshold":1.1}}', "invalid_message", "g.threshold: "),
@@ -367,7 +373,7 @@ def test_the_longest_config_fits_into_what_every_server_takes() -> None:
         interim_results=False,
         words=False,
         keyterms=("\x01" * MAX_KEYTERM_LENGTH,) * MAX_KEYTERMS,
-        endpointing=Endpointing(10_000, 0.1234567890123456, 1_000, 30_000),
+        endpointing=Endpointing(10_000, 10_000, 0.1234567890123456, 1_000, 30_000),
         start_sample=MAX_POSITION,
     )
     assert len(encode(longest)) < LEAST_MAX_MESSAGE_BYTES < DEFAULT_MAX_MESSAGE_BYTES
@@ -405,6 +411,7 @@ client_messages: st.SearchStrategy[ClientMessage] = st.one_of(
         | st.builds(
             Endpointing,
             unset | st.integers(160, 10_000),
+            unset | st.integers(0, 10_000),
             unset | st.floats(0.05, 0.95),
             unset | st.integers(0, 1_000),
             unset | st.integers(2_000, 30_000),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sys
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 
 from hark.audio import SAMPLE_RATE, PcmArray
 from hark.engines.pool import ModelPool
+from hark.engines.smart_turn import SmartTurn, smart_turn
+from hark.errors import ModelFileError
 from hark.session import Models, Session
 from hark.vad import WINDOW
 from hark_protocol import (
@@ -92,6 +96,19 @@ def pool() -> Iterator[ModelPool]:
 def fake_pool() -> Iterator[ModelPool]:
     """The model that counts, with everything that a model can have, on two workers."""
     yield from _started(("fake",), 2)
+
+
+@pytest.fixture(scope="session")
+def end_of_turn() -> Iterator[SmartTurn]:
+    """The real end-of-turn model, from `make venv` or the user's own download; skips without."""
+    installed = str(Path(sys.prefix, "models"))
+    sys.path.append(installed)
+    try:
+        yield smart_turn()
+    except ModelFileError as error:
+        pytest.skip(str(error))
+    finally:
+        sys.path.remove(installed)
 
 
 class Client:
@@ -225,3 +242,21 @@ class LoudnessDetector:
 def loudness_detector() -> type[LoudnessDetector]:
     """A detector for tests that are not about detecting."""
     return LoudnessDetector
+
+
+class GuessingModel:
+    """Thinks something else of all audio that differs. Satisfies `EndOfTurnModel`."""
+
+    def __init__(self) -> None:
+        self.heard: list[PcmArray] = []
+
+    def finished(self, audio: PcmArray) -> float:
+        """See `EndOfTurnModel.finished`."""
+        self.heard.append(audio)
+        return zlib.crc32(audio.tobytes()) / 2**32
+
+
+@pytest.fixture
+def guess() -> GuessingModel:
+    """An end-of-turn model that nobody gets the same from by chance."""
+    return GuessingModel()

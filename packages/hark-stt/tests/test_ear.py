@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hark.audio import PcmArray, scale_position
-from hark.ear import Ear
+from hark.ear import Ear, EndOfTurnModel
 from hark.endpointing import (
     GRID,
     EndpointEvent,
     EndpointingOptions,
     SpeechEnded,
+    SpeechPaused,
     SpeechStarted,
 )
+from hark.engines.smart_turn import SmartTurn
 from hark.vad import WINDOW, SileroDetector
 
 RATES = [8_000, 16_000, 22_050, 44_100, 48_000]
@@ -141,3 +143,96 @@ def test_what_is_left_after_a_cut_is_heard_again(loudness_detector: type[Any]) -
     assert spans[0][0] == 0
     assert spans[-1][1] == 160_000
     assert all(end == start for (_, end), (start, _) in pairwise(spans))
+
+
+# --- with an end-of-turn model
+
+ADAPTIVE = EndpointingOptions(silence_ms=240, max_silence_ms=700)
+
+
+def _adaptive_ear(model: EndOfTurnModel, *, start: int = 0) -> Ear:
+    ear = _ear(16_000, start=start)
+    ear.endpointer.options = ADAPTIVE
+    ear.end_of_turn = model
+    return ear
+
+
+def test_the_model_hears_each_utterance_up_to_each_of_its_pauses(
+    speech: PcmArray, guess: Any
+) -> None:
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for event in _hear(_adaptive_ear(guess), speech, 1_600):
+        if isinstance(event, SpeechStarted):
+            start = event.start
+        if isinstance(event, SpeechPaused):
+            spans.append((start, event.end))
+    assert len(spans) >= 5
+    for heard, (start, end) in zip(guess.heard, spans, strict=True):
+        assert np.array_equal(heard, speech[start:end])
+
+
+def test_a_model_that_is_never_sure_of_the_end_joins_utterances(speech: PcmArray) -> None:
+    class Never:
+        def finished(self, audio: PcmArray) -> float:
+            return 0.0
+
+    assert len(_spans(_hear(_adaptive_ear(Never()), speech, 1_600))) == 1
+
+
+def test_a_model_that_is_sure_of_each_end_changes_nothing(
+    speech: PcmArray, expected: list[EndpointEvent]
+) -> None:
+    class Always:
+        def finished(self, audio: PcmArray) -> float:
+            return 1.0
+
+    assert _hear(_adaptive_ear(Always()), speech, 1_600) == expected
+
+
+def test_a_model_that_is_not_wanted_is_not_asked(
+    speech: PcmArray, expected: list[EndpointEvent], guess: Any
+) -> None:
+    ear = _ear(16_000)
+    ear.end_of_turn = guess
+    assert _hear(ear, speech, 1_600) == expected
+    assert guess.heard == []
+
+
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 13 * 16_000), max_size=30))
+def test_any_cuts_give_the_same_events_with_a_model(
+    speech: PcmArray, guess: Any, cuts: list[int]
+) -> None:
+    at_once = _hear(_adaptive_ear(guess), speech, len(speech))
+    ear = _adaptive_ear(guess)
+    events = [event for part in np.split(speech, sorted(cuts)) for event in ear.push(part)]
+    assert [*events, *ear.flush()] == at_once
+
+
+@pytest.mark.parametrize("chunk", [160, 1_600, 77_777])
+def test_the_real_model_decides_the_same_for_any_chunking(
+    speech: PcmArray, end_of_turn: SmartTurn, chunk: int
+) -> None:
+    at_once = _hear(_adaptive_ear(end_of_turn), speech, len(speech))
+    assert _hear(_adaptive_ear(end_of_turn), speech, chunk) == at_once
+
+
+def _assert_resumed_hears_the_same(model: EndOfTurnModel, samples: PcmArray) -> None:
+    undisturbed = _spans(_hear(_adaptive_ear(model), samples, len(samples)))
+    for cut in range(16_000, len(samples), 23_456):
+        ear = _adaptive_ear(model)
+        closed = sum(isinstance(event, SpeechEnded) for event in ear.push(samples[:cut]))
+        settled = ear.endpointer.settled
+        again = _spans(_hear(_adaptive_ear(model, start=settled), samples[settled:], 1_600))
+        assert again == undisturbed[closed:], f"resumed after {cut} samples"
+
+
+def test_a_resumed_stream_hears_the_same_with_a_model(speech: PcmArray, guess: Any) -> None:
+    _assert_resumed_hears_the_same(guess, speech)
+
+
+def test_a_resumed_stream_hears_the_same_with_the_real_model(
+    speech: PcmArray, end_of_turn: SmartTurn
+) -> None:
+    _assert_resumed_hears_the_same(end_of_turn, speech)

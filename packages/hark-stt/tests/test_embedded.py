@@ -148,7 +148,6 @@ async def test_a_load_that_failed_is_tried_again(load_with: Callable[..., None])
 
     load_with(load)
     share = _acquire()
-    share.prewarm()
     for _ in range(2):
         with pytest.raises(ModelFileError, match="the disk is away"):
             await share.open_session()

@@ -161,6 +161,80 @@ def test_even_with_the_lowest_threshold_silence_ends_an_utterance() -> None:
     assert isinstance(events[-1], SpeechEnded)
 
 
+# --- the end-of-turn model
+
+ADAPTIVE = replace(OPTIONS, max_silence_ms=1_000)
+MAX_SILENCE_W = 50
+
+
+def _silence_to_the_end(options: EndpointingOptions, *judgements: float | None) -> list[int]:
+    """How many windows of silence end each of some utterances; None leaves its pause unjudged."""
+    endpointer = Endpointer(W, options)
+    silences = []
+    for judgement in judgements:
+        for _ in range(20):
+            endpointer.push(0.9)
+        silence, events = 0, set[type]()
+        while silence < 100 and SpeechEnded not in events:
+            events = {type(event) for event in endpointer.push(0.0)}
+            silence += 1
+            if SpeechPaused in events and judgement is not None:
+                endpointer.judge(judgement)
+        silences.append(silence)
+    return silences
+
+
+@pytest.mark.parametrize(
+    ("judgement", "silence_w"),
+    [(1.0, SILENCE_W), (0.75, 35), (0.5, 40), (0.0, MAX_SILENCE_W), (None, SILENCE_W)],
+)
+def test_the_less_likely_the_end_the_more_silence_it_needs(
+    judgement: float | None, silence_w: int
+) -> None:
+    assert _silence_to_the_end(ADAPTIVE, judgement) == [silence_w]
+
+
+def test_a_judgement_is_of_one_pause_only() -> None:
+    silences = _silence_to_the_end(ADAPTIVE, 0.0, None, 0.5, 1.0)
+    assert silences == [MAX_SILENCE_W, SILENCE_W, 40, SILENCE_W]
+
+
+def test_a_judgement_is_forgotten_when_speech_resumes() -> None:
+    endpointer = Endpointer(W, ADAPTIVE)
+    events: list[EndpointEvent] = []
+    for probability in [0.9] * 20 + [0.0] * SILENCE_W + [0.9] * 5 + [0.0] * SILENCE_W:
+        for event in endpointer.push(probability):
+            events.append(event)
+            if event == SpeechPaused(_tail_end(20 * W)):
+                endpointer.judge(0.0)
+    kinds = [type(event) for event in events]
+    assert kinds == [SpeechStarted, SpeechPaused, SpeechResumed, SpeechPaused, SpeechEnded]
+
+
+@pytest.mark.parametrize("max_silence_ms", [0, 160, 600])
+def test_a_longest_silence_that_is_no_longer_lets_no_model_decide(max_silence_ms: int) -> None:
+    options = replace(OPTIONS, max_silence_ms=max_silence_ms)
+    assert not options.asks_model
+    assert _silence_to_the_end(options, 0.0) == [SILENCE_W]
+
+
+def test_the_utterance_ends_at_the_same_place_however_long_the_silence() -> None:
+    endpointer = Endpointer(W, ADAPTIVE)
+    events: list[EndpointEvent] = []
+    for probability in [0.9] * 20 + [0.0] * MAX_SILENCE_W:
+        for event in endpointer.push(probability):
+            events.append(event)
+            if isinstance(event, SpeechPaused):
+                endpointer.judge(0.0)
+    assert events[1:] == [SpeechPaused(_tail_end(20 * W)), SpeechEnded(_tail_end(20 * W), 20 * W)]
+
+
+def test_the_open_utterance_tells_where_it_starts() -> None:
+    endpointer = Endpointer(W, OPTIONS)
+    (started,) = _hear(endpointer, _drawn("." * 40 + "#" * 10), 50 * W)
+    assert started == SpeechStarted(endpointer.start, 0)
+
+
 # --- long utterances
 
 TWO_SECONDS = replace(OPTIONS, max_utterance_ms=2_000)
@@ -306,6 +380,8 @@ def test_a_lower_limit_holds_for_the_open_utterance_too() -> None:
     [
         ("silence_ms", 159),
         ("silence_ms", 10_001),
+        ("max_silence_ms", -1),
+        ("max_silence_ms", 10_001),
         ("threshold", 0.04),
         ("threshold", 0.96),
         ("threshold", float("nan")),

@@ -531,6 +531,14 @@ class _Reader(_Gated):
         return [replace(hypothesis, tokens=(len(self.contexts),))]
 
 
+class _Anchored(FakeRecognizer):
+    """With an anchor every second."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, anchor=16_000)
+
+
 class _One:
     """One scheduler, whatever is asked for. Satisfies `hark.session.Models`."""
 
@@ -731,6 +739,29 @@ async def test_an_interim_that_comes_after_a_preflight_does_not_take_it_back(
     await client.hang_up()
     kinds = [type(m) for m in client.messages if isinstance(m, (Interim, Preflight, Final))]
     assert kinds == [Preflight, Final]
+
+
+@pytest.mark.parametrize(("interval_s", "apart"), [(0.3, 8_000), (0.6, 16_000), (5.0, 16_000)])
+async def test_interims_fall_on_every_anchor_however_busy_the_workers_are(
+    connect: Connect,
+    start: Start,
+    loudness_detector: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    interval_s: float,
+    apart: int,
+) -> None:
+    monkeypatch.setattr(Scheduler, "interim_interval_s", interval_s)
+    client = connect(start(_Anchored()), detector=loudness_detector)
+    await client.configure(endpointing=QUICK)
+    expected = []
+    for position in range(8_000, 64_001, 8_000):
+        await client.say(_sound(0.5), 8_000)
+        if position % apart == 0:
+            expected.append(position)
+            await client.until(lambda: len(client.of(Interim)) == len(expected))
+    assert [interim.end for interim in client.of(Interim)] == expected
+    await client.hang_up()
+    assert len(client.of(Interim)) == len(expected)
 
 
 async def test_words_of_interims_stay_inside_them_however_late_they_come(

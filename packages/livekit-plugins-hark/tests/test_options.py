@@ -73,6 +73,7 @@ def test_a_language_may_be_named_in_english() -> None:
     ("options", "name"),
     [
         ({"endpointing_silence_ms": 100}, "silence_ms"),
+        ({"max_endpointing_silence_ms": 20_000}, "max_silence_ms"),
         ({"vad_threshold": 1.5}, "threshold"),
         ({"min_speech_ms": -1}, "min_speech_ms"),
         ({"max_utterance_ms": 100_000}, "max_utterance_ms"),

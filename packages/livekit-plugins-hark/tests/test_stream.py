@@ -168,6 +168,7 @@ async def test_every_option_goes_out_in_the_first_config(
         words=True,
         keyterms=["Hark"],
         endpointing_silence_ms=300,
+        max_endpointing_silence_ms=800,
         vad_threshold=0.6,
         min_speech_ms=100,
         max_utterance_ms=9000,
@@ -185,6 +186,7 @@ async def test_every_option_goes_out_in_the_first_config(
         "keyterms": ("Hark",),
         "endpointing": {
             "silence_ms": 300,
+            "max_silence_ms": 800,
             "threshold": 0.6,
             "min_speech_ms": 100,
             "max_utterance_ms": 9000,

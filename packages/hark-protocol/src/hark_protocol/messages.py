@@ -69,12 +69,15 @@ class Endpointing(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
 
     Attributes:
         silence_ms: silence that ends an utterance, in milliseconds.
+        max_silence_ms: the same where the end-of-turn model is sure that the speaker will go on,
+            in milliseconds. No such model is asked where it is not above `silence_ms`.
         threshold: speech probability from which a window counts as speech.
         min_speech_ms: speech needed to open an utterance, in milliseconds.
         max_utterance_ms: an utterance longer than this is cut, at a pause where there is one.
     """
 
     silence_ms: Annotated[int, Meta(ge=160, le=10_000)] | UnsetType = UNSET
+    max_silence_ms: Annotated[int, Meta(ge=0, le=10_000)] | UnsetType = UNSET
     threshold: Annotated[float, Meta(ge=0.05, le=0.95)] | UnsetType = UNSET
     min_speech_ms: Annotated[int, Meta(ge=0, le=1_000)] | UnsetType = UNSET
     max_utterance_ms: Annotated[int, Meta(ge=2_000, le=30_000)] | UnsetType = UNSET

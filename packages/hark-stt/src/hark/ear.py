@@ -7,10 +7,29 @@ thread.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from hark.audio import EMPTY, SAMPLE_RATE, PcmArray, PcmBuffer, Resampler
-from hark.endpointing import Endpointer, EndpointEvent, EndpointingOptions
+from hark.endpointing import Endpointer, EndpointEvent, EndpointingOptions, SpeechPaused
 from hark.vad import WINDOW, SpeechDetector
+
+
+class EndOfTurnModel(Protocol):
+    """Hears whether somebody who pauses has finished. Shared by any number of streams."""
+
+    def finished(self, audio: PcmArray) -> float:
+        """Listen to what was said up to a pause. Blocks.
+
+        Args:
+            audio: shape (n,), 16 kHz, any n above 0: an utterance and the beginning of its pause.
+
+        Returns:
+            The probability, 0 to 1, that the speaker has finished.
+
+        Raises:
+            RecognitionError: the model failed.
+        """
+        ...
 
 
 class Ear:
@@ -28,6 +47,8 @@ class Ear:
         self._detector = detector
         self._heard = start  # position up to which the detector has audio
         self._scored = start  # position up to which the endpointer has probabilities
+        self.end_of_turn: EndOfTurnModel | None = None
+        """Asked once at each pause, where the endpointer's options say so."""
         self.endpointer = Endpointer(WINDOW, EndpointingOptions(), start=start)
         self.audio = PcmBuffer(start)
         """The stream at 16 kHz; whoever reads it drops what is older than `Endpointer.settled`."""
@@ -56,11 +77,20 @@ class Ear:
         events: list[EndpointEvent] = []
         for probability in probabilities:
             self._scored += WINDOW
-            events += self.endpointer.push(probability)
+            for event in self.endpointer.push(probability):
+                events.append(event)
+                if isinstance(event, SpeechPaused):
+                    self._judge(event)
             if self.endpointer.position != self._scored:
                 self._start_afresh()
                 break
         return events
+
+    def _judge(self, pause: SpeechPaused) -> None:
+        """Let the model hear what a stream that is resumed would let it hear, too."""
+        if self.end_of_turn is not None and self.endpointer.options.asks_model:
+            audio = self.audio.read(self.endpointer.start, pause.end)
+            self.endpointer.judge(self.end_of_turn.finished(audio))
 
     def _start_afresh(self) -> None:
         self._detector.reset()

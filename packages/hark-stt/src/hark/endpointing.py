@@ -5,6 +5,8 @@
       └────silence─────┘                        └────silence───────┘ │
       └──────────────────────enough silence──────────────────────────┘
 
+How much silence is enough may depend on what an end-of-turn model says of the pause (`judge`).
+
 All positions are samples at 16 kHz from the start of the stream. Every decision falls on the
 border of a window, so it cannot depend on how the audio was cut into chunks.
 
@@ -59,12 +61,16 @@ class EndpointingOptions:
 
     Attributes:
         silence_ms: silence that ends an utterance. Shorter pauses are bridged.
+        max_silence_ms: silence that ends an utterance whose speaker will certainly go on, as the
+            end-of-turn model thinks; `silence_ms` is then for one who has certainly finished, and
+            in between it is in between. Asks no model where it is not above `silence_ms`.
         threshold: speech probability from which a window counts as speech. 0.5 is Silero's default.
         min_speech_ms: speech needed to open an utterance: clicks and coughs are shorter.
         max_utterance_ms: longer utterances are cut, at a pause where there is one.
     """
 
     silence_ms: int = 600
+    max_silence_ms: int = 0
     threshold: float = 0.5
     min_speech_ms: int = 160
     max_utterance_ms: int = 20_000
@@ -72,9 +78,15 @@ class EndpointingOptions:
     def __post_init__(self) -> None:
         """Raises: SettingsError: an option is out of range."""
         _check("silence_ms", self.silence_ms, 160, 10_000)
+        _check("max_silence_ms", self.max_silence_ms, 0, 10_000)
         _check("threshold", self.threshold, 0.05, 0.95)
         _check("min_speech_ms", self.min_speech_ms, 0, 1_000)
         _check("max_utterance_ms", self.max_utterance_ms, 2_000, 30_000)
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether an end-of-turn model has a say."""
+        return self.max_silence_ms > self.silence_ms
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
@@ -142,6 +154,7 @@ class Endpointer:
         self._speech = 0  # samples of speech in ONSET
         self._pause_start = position
         self._pause_end: int | None = None  # once it was announced
+        self._finished = 1.0  # how likely the speaker has finished with this pause
         self._history: list[float] = []  # probabilities since `_history_start`, while open
         self._history_start = position
 
@@ -153,6 +166,11 @@ class Endpointer:
         that has forgotten all audio.
         """
         return self._position
+
+    @property
+    def start(self) -> int:
+        """Where the open utterance starts."""
+        return self._start
 
     @property
     def is_pausing(self) -> bool:
@@ -194,11 +212,20 @@ class Endpointer:
                     self._state = _State.PAUSE
                     self._pause_start = at
                     self._pause_end = None
+                    self._finished = 1.0
                     return ()
                 return self._cut_if_long()
             case _State.PAUSE:
                 self._history.append(probability)
                 return self._resume() if is_speech else self._wait()
+
+    def judge(self, finished: float) -> None:
+        """Take how likely it is, 0 to 1, that the speaker has finished with the announced pause.
+
+        To depend on nothing but the audio it is told right after `SpeechPaused`, before the next
+        window. A pause that is not judged is taken for the end.
+        """
+        self._finished = finished
 
     def flush(self, position: int) -> Sequence[EndpointEvent]:
         """Close whatever is open at `position`, the end of all audio so far.
@@ -248,14 +275,20 @@ class Endpointer:
         return (*events, *self._cut_if_long())
 
     def _wait(self) -> Sequence[EndpointEvent]:
-        silence = self._position - self._pause_start
+        silence_ms = (self._position - self._pause_start) * 1000 / SAMPLE_RATE
         events: list[EndpointEvent] = []
         if self._pause_end is None and self._pause_start + self._tail <= self._position:
             self._pause_end = self._tail_end
             events.append(SpeechPaused(self._pause_end))
-        if self._pause_end is not None and silence * 1000 >= self.options.silence_ms * SAMPLE_RATE:
+        if self._pause_end is not None and silence_ms >= self._needed_silence_ms:
             events.append(self._close(self._pause_end, self._pause_start))
         return events
+
+    @property
+    def _needed_silence_ms(self) -> float:
+        options = self.options
+        more_ms = max(0, options.max_silence_ms - options.silence_ms)
+        return options.silence_ms + (1 - self._finished) * more_ms
 
     @property
     def _tail(self) -> int:

@@ -23,7 +23,7 @@ import msgspec
 
 from hark.agreement import StablePrefix
 from hark.audio import EMPTY, SAMPLE_RATE, PcmArray, pcm_from_bytes, scale_position
-from hark.ear import Ear
+from hark.ear import Ear, EndOfTurnModel
 from hark.endpointing import (
     EndpointEvent,
     SpeechEnded,
@@ -55,6 +55,7 @@ from hark_protocol import (
     Closed,
     Config,
     Draining,
+    Endpointing,
     Error,
     ErrorCode,
     Final,
@@ -98,6 +99,10 @@ _T = TypeVar("_T")
 # One thread for all sessions' ears: together they need a fraction of a core.
 _ears = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hark-ear")
 
+# Another for those with an end-of-turn model: each of its answers takes as long as hundreds of
+# windows, for which nobody else should have to wait. The thread is started for the first of them.
+_turn_ears = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hark-turn-ear")
+
 
 class Models(Protocol):
     """Where a session finds its model."""
@@ -108,6 +113,14 @@ class Models(Protocol):
         Raises:
             ModelNotFoundError: there is none of this name.
             LanguageNotSupportedError: it does not know the language.
+        """
+        ...
+
+    def end_of_turn(self) -> EndOfTurnModel:
+        """Give the end-of-turn model. Blocks while it is loaded, which is at the first call.
+
+        Raises:
+            OptionNotSupportedError: it is not on this machine; the message says how to get it.
         """
         ...
 
@@ -208,6 +221,7 @@ class Session:
         self._moved = asyncio.Event()  # set whenever there may be room again
         self._loop = asyncio.get_running_loop()
         self._scheduler: Scheduler | None = None
+        self._end_of_turn: EndOfTurnModel | None = None
         self._sample_rate = SAMPLE_RATE
         self._wants_interims = True
         self._options = RecognitionOptions()
@@ -299,6 +313,9 @@ class Session:
         elif self._is_closing:
             self.fail(Error.from_code("unexpected_message", "nothing may follow close"))
         elif isinstance(message, Config):
+            await self._load_end_of_turn(message)
+            if self._outbox.is_finished:
+                return  # closed meanwhile
             self._configure(message) if self._scheduler else self._begin(message)
         elif isinstance(message, Audio):
             await self._hear(pcm_from_bytes(message.pcm))
@@ -307,6 +324,12 @@ class Session:
         elif isinstance(message, Close):
             self._is_closing = True
             await self._finish_audio(Closed())
+
+    async def _load_end_of_turn(self, config: Config) -> None:
+        """Get the end-of-turn model once the options want it."""
+        endpointing = _or(config.endpointing, Endpointing())
+        if _or(endpointing.max_silence_ms, 0) and self._end_of_turn is None:
+            self._end_of_turn = await asyncio.to_thread(self._models.end_of_turn)
 
     def _begin(self, config: Config) -> None:
         self._sample_rate = _or(config.sample_rate, SAMPLE_RATE)
@@ -380,6 +403,7 @@ class Session:
             }
             endpointer = self._ear.endpointer
             endpointer.options = replace(endpointer.options, **changes)
+            self._ear.end_of_turn = self._end_of_turn
         self._options = options
         # A stream resumed before this would be heard with the new options from there on.
         self._recent = ()
@@ -404,7 +428,7 @@ class Session:
             longest = f"a session may last {self._limits.max_session_s} s; go on in a new one"
             self.fail(Error.from_code("session_too_long", longest))
             return
-        events = await self._loop.run_in_executor(_ears, self._ear.push, samples)
+        events = await self._loop.run_in_executor(self._ear_thread, self._ear.push, samples)
         if self._outbox.is_finished:
             return  # closed meanwhile
         self._received += len(samples)
@@ -412,7 +436,7 @@ class Session:
         self._report(at_least_s=PROGRESS_INTERVAL_S)
 
     async def _finish_audio(self, answer: Flushed | Closed) -> None:
-        events = await self._loop.run_in_executor(_ears, self._ear.flush)
+        events = await self._loop.run_in_executor(self._ear_thread, self._ear.flush)
         if self._outbox.is_finished:
             return  # closed meanwhile
         self._follow(events)
@@ -424,6 +448,10 @@ class Session:
         self._loop.call_later(_STALL_S, self._tell_of_wait, marker)
         self._advance_line()
         await self._wait_for_room()
+
+    @property
+    def _ear_thread(self) -> ThreadPoolExecutor:
+        return _turn_ears if self._ear.endpointer.options.asks_model else _ears
 
     async def _wait_for_room(self) -> None:
         while (
@@ -525,11 +553,26 @@ class Session:
             return
         if not self._wants_interims or utterance.interim is not None:
             return
-        due = utterance.asked + int(self._scheduler.interim_interval_s * SAMPLE_RATE)
-        if utterance.pushed >= due and not self._ear.endpointer.is_pausing:  # only for new speech
+        is_due = utterance.pushed >= self._next_interim(utterance)
+        if is_due and not self._ear.endpointer.is_pausing:  # only for new speech
             utterance.asked = utterance.pushed
             end = self._next_anchor(utterance)
             utterance.interim = self._decode(utterance, Priority.INTERIM, end)
+
+    def _next_interim(self, utterance: _Utterance) -> int:
+        """Where the next interim is due: on a grid that all anchors lie on.
+
+        So no anchor is ever asked for late, when its audio is old, nor besides another interim.
+        """
+        assert self._scheduler is not None
+        interval = int(self._scheduler.interim_interval_s * SAMPLE_RATE)
+        anchor = self._scheduler.capabilities.anchor
+        if anchor:
+            # Never further apart than the anchors, which a final needs in any case.
+            interval = anchor // max(1, anchor // interval)
+        # At the nearest place to an interval after the last, which may have been off the grid.
+        asked = utterance.asked - utterance.start + interval // 2
+        return utterance.start + asked - asked % interval + interval
 
     def _next_anchor(self, utterance: _Utterance) -> int | None:
         """The last anchor that there is audio for, if none was asked for there."""

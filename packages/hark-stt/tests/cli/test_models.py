@@ -43,6 +43,7 @@ def test_the_list_tells_what_is_here(arguments: list[str]) -> None:
     assert lines["moonshine-tiny-en"][1] == "(default)"
     assert lines["moonshine-tiny-en"][-1] == "yes"
     assert lines["whisper-large-v3-turbo"][-1] == "no"
+    assert lines["smart-turn-v3.2"][1:4] == ["end", "of", "turn"]
 
 
 def test_the_path_of_a_model_is_its_folder() -> None:

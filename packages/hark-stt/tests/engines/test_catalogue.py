@@ -16,7 +16,7 @@ MODELS = list(catalogue.CATALOGUE.values())
 def test_every_model_says_what_it_is(model: ModelInfo) -> None:
     assert catalogue.find(model.name) is model
     assert model.languages
-    assert model.licence in ("MIT", "Apache-2.0")
+    assert model.licence in ("MIT", "Apache-2.0", "BSD-2-Clause")
     assert bool(model.files) == bool(model.sources) == bool(model.size_bytes)
     for checksum in model.files.values():
         assert re.fullmatch("[0-9a-f]{64}", checksum)
@@ -73,7 +73,8 @@ def test_installed_names_the_models_that_are_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HARK_MODELS_DIR", str(tmp_path))
-    assert catalogue.installed() == ("moonshine-tiny-en", "whisper-tiny.en", "fake")
+    brought_by_requirements = ("moonshine-tiny-en", "whisper-tiny.en", "fake")
+    assert set(catalogue.installed()) - {"smart-turn-v3.2"} == set(brought_by_requirements)
     (tmp_path / "whisper-base").mkdir()
     for name in catalogue.find("whisper-base").files:
         (tmp_path / "whisper-base" / name).touch()

@@ -7,11 +7,13 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hark.audio import PcmArray
-from hark.engines import catalogue, fetch, registry
+from hark.engines import catalogue, fetch, registry, smart_turn
 from hark.engines.model_info import HubSource, ModelInfo, UrlSource
+from hark.engines.smart_turn import SmartTurn
 from hark.errors import ModelFileError
 from hark.recognizer import Hypothesis
 
@@ -196,6 +198,20 @@ def test_a_damaged_download_is_replaced(model: ModelInfo, tmp_path: Path) -> Non
     folder = catalogue.download("some-model")
     (folder / "config.json").unlink()
     assert _contents(catalogue.download("some-model")) == FILES
+
+
+def test_the_end_of_turn_model_is_downloaded_from_the_hub(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end_of_turn: SmartTurn
+) -> None:
+    name = "smart-turn-v3.2-cpu.onnx"
+    path = "/pipecat-ai/smart-turn-v3/resolve/f766f81d3cfdf7737ac64aad813d91bbfd56bf93"
+    hub.files[f"{path}/{name}"] = (catalogue.locate(smart_turn.NAME) / name).read_bytes()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setenv("HARK_MODELS_DIR", str(tmp_path))
+    assert catalogue.download(smart_turn.NAME) == catalogue.verify(smart_turn.NAME)
+    silence = np.zeros(16_000, np.int16)
+    downloaded = SmartTurn(catalogue.locate(smart_turn.NAME))
+    assert downloaded.finished(silence) == end_of_turn.finished(silence)
 
 
 def test_a_downloaded_model_recognises(

@@ -38,6 +38,11 @@ def test_a_model_that_is_not_here_is_refused_with_how_to_get_it(
         registry.load("whisper-base")
 
 
+def test_a_model_that_recognises_nothing_is_refused() -> None:
+    with pytest.raises(ModelError, match="hears the end of a turn"):
+        registry.load("smart-turn-v3.2")
+
+
 def test_a_moonshine_model_is_loaded_from_a_folder(
     tmp_path: Path, decode: Decode, sentence: PcmArray
 ) -> None:

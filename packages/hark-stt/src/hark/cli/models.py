@@ -1,4 +1,4 @@
-"""`hark models`: what can be recognised with, what of it is here, and how to get the rest."""
+"""`hark models`: what models there are, which of them are here, and how to get the rest."""
 
 from __future__ import annotations
 
@@ -42,18 +42,19 @@ def models(context: typer.Context) -> None:
 
 @app.command("list")
 def list_models() -> None:
-    """List all models: what they know, how large they are, and whether they are here."""
+    """List all models: what for, what they know, how large they are, and whether they are here."""
     from hark.engines import catalogue
     from hark.engines.registry import DEFAULT_MODEL
 
     installed = catalogue.installed()
     table = Table(box=None, pad_edge=False)
     table.add_column("name", no_wrap=True)
-    for heading in ("languages", "size", "licence", "here"):
+    for heading in ("for", "languages", "size", "licence", "here"):
         table.add_column(heading, justify="right" if heading == "size" else "left")
     for model in real_models():
         table.add_row(
             f"{model.name} (default)" if model.name == DEFAULT_MODEL else model.name,
+            "end of turn" if model.engine == "smart-turn" else "speech",
             describe_languages(model.languages),
             describe_size(model.size_bytes),
             model.licence,

@@ -167,6 +167,26 @@ _MODELS = (
         ),
     ),
     ModelInfo(
+        name="smart-turn-v3.2",
+        engine="smart-turn",
+        languages=(
+            *("ar", "bn", "da", "de", "en", "es", "fi", "fr", "hi", "id", "it", "ja", "ko", "mr"),
+            *("nl", "no", "pl", "pt", "ru", "tr", "uk", "vi", "zh"),
+        ),
+        licence="BSD-2-Clause",
+        size_bytes=8_679_182,
+        files={
+            "smart-turn-v3.2-cpu.onnx": (
+                "2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f"
+            ),
+        },
+        sources=(
+            HubSource("pipecat-ai/smart-turn-v3", "f766f81d3cfdf7737ac64aad813d91bbfd56bf93"),
+            # The package's own dependencies are many, and none is needed for its files.
+            PackageSource("--no-deps pipecat-ai==1.14.0", "pipecat", "audio/turn/smart_turn/data"),
+        ),
+    ),
+    ModelInfo(
         name="fake",
         engine="fake",
         languages=("en",),

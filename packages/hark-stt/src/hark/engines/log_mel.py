@@ -34,7 +34,9 @@ def log_mel(audio: NDArray[np.float32], *, bands: int, frames: int) -> NDArray[n
         Shape (bands, frames).
     """
     audio = audio[: frames * HOP_SAMPLES]
-    power = mel_filters(bands) @ _power_spectrum(audio)
+    # Not `@`: BLAS would split a millisecond's work between threads of its own, which then spin for
+    # longer than they work, on the cores of others.
+    power = np.einsum("bf,ft->bt", mel_filters(bands), _power_spectrum(audio))
     # Frames of digital silence have the least power, so they need no computing.
     levels = np.full((bands, frames), np.log10(_POWER_FLOOR), np.float32)
     heard = power[:, :frames]

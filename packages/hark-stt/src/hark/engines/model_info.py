@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Engine = Literal["moonshine", "whisper", "fake"]
+Engine = Literal["moonshine", "whisper", "smart-turn", "fake"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class ModelInfo:
     Attributes:
         name: what users write.
         engine: what runs it.
-        languages: BCP 47 codes it recognises.
+        languages: BCP 47 codes it recognises, or hears the end of a turn in.
         licence: of the weights; an SPDX identifier.
         size_bytes: of all files together.
         files: SHA-256 of each file, in hex, by name.

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hark.cores import usable_cores
 from hark.engines.registry import DEFAULT_MODEL, load
-from hark.errors import LanguageNotSupportedError, ModelNotFoundError
+from hark.errors import (
+    LanguageNotSupportedError,
+    ModelFileError,
+    ModelNotFoundError,
+    OptionNotSupportedError,
+)
 from hark.process_worker import ProcessWorker
 from hark.scheduler import Scheduler
 from hark.vad import silero_model
 from hark.worker import LocalWorker, Worker
+
+if TYPE_CHECKING:
+    from hark.engines.smart_turn import SmartTurn
 
 WorkerKind = Literal["process", "thread"]
 
@@ -100,6 +108,21 @@ class ModelPool:
                 return scheduler
         known = sorted({code for s in self.schedulers for code in s.capabilities.languages})
         raise LanguageNotSupportedError(language or "", ", ".join(self.models), known)
+
+    def end_of_turn(self) -> SmartTurn:
+        """Give this process's end-of-turn model. Blocks while it is loaded, at the first call.
+
+        Raises:
+            OptionNotSupportedError: its files are not here; the message says how to get them.
+        """
+        from hark.engines.smart_turn import smart_turn  # few want it
+
+        try:
+            return smart_turn()
+        except ModelFileError as error:
+            raise OptionNotSupportedError(
+                f"max_silence_ms needs the end-of-turn model: {error}"
+            ) from error
 
     def close(self) -> None:
         """End all workers. Idempotent."""

@@ -25,12 +25,15 @@ def load(name: str, *, threads: int = 1) -> Recognizer:
     Raises:
         ModelNotFoundError: neither a model nor a folder has this name.
         ModelFileError: a file is missing or not the one the catalogue names.
-        ModelError: the engine's libraries are not installed; the message says how to install them.
+        ModelError: the engine's libraries are not installed, and the message says how to install
+            them; or it is no model to recognise with.
     """
     if name in catalogue.CATALOGUE:
         info = catalogue.find(name)
         if info.engine == "fake":
             return _load_fake()
+        if info.engine == "smart-turn":
+            raise ModelError(f"model {name!r} recognises no speech: it hears the end of a turn")
         return _load_folder(info.engine, catalogue.verify(name), info.languages[0], threads)
     folder = Path(name)
     if not folder.is_dir():

@@ -24,6 +24,7 @@ from hark_protocol import (
 
 _ENDPOINTING_FIELDS = {
     "endpointing_silence_ms": "silence_ms",
+    "max_endpointing_silence_ms": "max_silence_ms",
     "vad_threshold": "threshold",
     "min_speech_ms": "min_speech_ms",
     "max_utterance_ms": "max_utterance_ms",
@@ -46,6 +47,7 @@ class OptionChanges(TypedDict, total=False):
     words: bool
     keyterms: tuple[str, ...]
     endpointing_silence_ms: int
+    max_endpointing_silence_ms: int
     vad_threshold: float
     min_speech_ms: int
     max_utterance_ms: int
@@ -62,6 +64,8 @@ class RecognitionOptions:
         words: whether word times are wanted; a model without them refuses.
         keyterms: terms to lean towards; a model without them refuses.
         endpointing_silence_ms: silence that ends an utterance.
+        max_endpointing_silence_ms: the same where the end-of-turn model is sure that the speaker
+            will go on; not above the other, no such model is asked.
         vad_threshold: speech probability, 0 to 1, from which a window counts as speech.
         min_speech_ms: speech needed to open an utterance.
         max_utterance_ms: an utterance longer than this is cut.
@@ -76,6 +80,7 @@ class RecognitionOptions:
     words: bool = False
     keyterms: tuple[str, ...] = ()
     endpointing_silence_ms: int | None = None
+    max_endpointing_silence_ms: int | None = None
     vad_threshold: float | None = None
     min_speech_ms: int | None = None
     max_utterance_ms: int | None = None

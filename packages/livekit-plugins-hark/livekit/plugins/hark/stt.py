@@ -62,6 +62,7 @@ class STT(agents_stt.STT[Literal["metrics_collected", "error"]]):
         words: bool = False,
         keyterms: Iterable[str] = (),
         endpointing_silence_ms: int | None = None,
+        max_endpointing_silence_ms: int | None = None,
         vad_threshold: float | None = None,
         min_speech_ms: int | None = None,
         max_utterance_ms: int | None = None,
@@ -91,6 +92,9 @@ class STT(agents_stt.STT[Literal["metrics_collected", "error"]]):
             keyterms: terms to lean towards; a model without them refuses. LiveKit's session adds
                 its own only where the model takes them.
             endpointing_silence_ms: silence that ends an utterance.
+            max_endpointing_silence_ms: above it, an end-of-turn model adapts that silence to each
+                pause, up to this where it is sure that the speaker will go on. The recogniser needs
+                it: `hark models download smart-turn-v3.2`. By default no such model is asked.
             vad_threshold: speech probability, 0 to 1, from which audio counts as speech.
             min_speech_ms: speech needed to open an utterance.
             max_utterance_ms: an utterance longer than this is cut.
@@ -115,6 +119,7 @@ class STT(agents_stt.STT[Literal["metrics_collected", "error"]]):
             words=words,
             keyterms=tuple(keyterms),
             endpointing_silence_ms=endpointing_silence_ms,
+            max_endpointing_silence_ms=max_endpointing_silence_ms,
             vad_threshold=vad_threshold,
             min_speech_ms=min_speech_ms,
             max_utterance_ms=max_utterance_ms,
