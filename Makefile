@@ -13,7 +13,7 @@ LIVEKIT_SERVER_VERSION := v1.13.5
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-browser test-faults test-soak test-room livekit-server check format lock \
-  test-livekit2 bench bench-peers bench-overload bench-soak bench-plugin bench-faults bench-wer bench-noise \
+  test-livekit2 bench bench-peers bench-batch bench-overload bench-soak bench-plugin bench-faults bench-wer bench-noise \
   pictures clean
 
 help: ## list the targets
@@ -65,6 +65,9 @@ bench: venv ## latency and capacity of this machine (BENCH_ARGS=... goes to hark
 bench-peers: $(VENV_PEERS)/.complete ## the same beside other recognisers (7 GB to install; BENCH_ARGS=...)
 	@$(VENV_PEERS)/bin/hark bench --against all $(BENCH_ARGS)
 
+bench-batch: venv ## as how many streams batch decoding is: the limit (HARK_SPEECH_DIR; BENCH_ARGS=...)
+	@$(BIN)/python benchmarks/batch_limit.py $(BENCH_ARGS)
+
 bench-overload: venv ## what a full server does, on the recordings in HARK_SPEECH_DIR (BENCH_ARGS=...)
 	@$(BIN)/python benchmarks/overload.py $(BENCH_ARGS)
 
@@ -93,8 +96,8 @@ clean: ## remove the environments, caches and build output
 	find packages tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The script writes .complete last, so that an interrupted run is seen and made anew.
-$(VENV)/.complete: requirements/dev.txt requirements/make-venv $(PYPROJECTS)
-	@requirements/make-venv '$(PYTHON)' $(VENV) requirements/dev.txt
+$(VENV)/.complete: requirements/dev.txt requirements/models.txt requirements/make-venv $(PYPROJECTS)
+	@requirements/make-venv '$(PYTHON)' $(VENV) requirements/dev.txt requirements/models.txt
 
 $(VENV_LIVEKIT2)/.complete: requirements/livekit2.txt requirements/make-venv $(PYPROJECTS)
 	@requirements/make-venv '$(PYTHON)' $(VENV_LIVEKIT2) requirements/livekit2.txt

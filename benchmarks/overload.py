@@ -30,7 +30,7 @@ from hark.bench.recordings import Piece, read_set
 from hark.bench.scripts import write_scripts
 
 MOST_SESSIONS = 1000
-CHUNK_MS = 100
+CHUNK_MS = 50
 SEED = 1
 
 LEAVING_S = 1.0

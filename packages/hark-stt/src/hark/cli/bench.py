@@ -59,8 +59,11 @@ def bench(
         int, typer.Option(min=160, max=10_000, help="Silence that ends an utterance.")
     ] = 400,
     chunk_ms: Annotated[
-        int, typer.Option(min=10, max=1000, help="Milliseconds of audio in a message.")
-    ] = 100,
+        int,
+        typer.Option(
+            min=10, max=1000, help="Milliseconds of audio in a message; LiveKit's agents send 50."
+        ),
+    ] = 50,
     seed: Annotated[int, typer.Option(help="Of where streams begin.")] = 1,
     against: Annotated[
         list[str] | None,
