@@ -6,12 +6,16 @@ thread.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 from hark.audio import EMPTY, SAMPLE_RATE, PcmArray, PcmBuffer, Resampler
 from hark.endpointing import Endpointer, EndpointEvent, EndpointingOptions, SpeechPaused
+from hark.errors import RecognitionError
 from hark.vad import WINDOW, SpeechDetector
+
+logger = logging.getLogger("hark.ear")
 
 
 class EndOfTurnModel(Protocol):
@@ -90,7 +94,10 @@ class Ear:
         """Let the model hear what a stream that is resumed would let it hear, too."""
         if self.end_of_turn is not None and self.endpointer.options.asks_model:
             audio = self.audio.read(self.endpointer.start, pause.end)
-            self.endpointer.judge(self.end_of_turn.finished(audio))
+            try:
+                self.endpointer.judge(self.end_of_turn.finished(audio))
+            except RecognitionError:  # the same audio would fail again, however often it is sent
+                logger.error("end-of-turn model failed")
 
     def _start_afresh(self) -> None:
         self._detector.reset()

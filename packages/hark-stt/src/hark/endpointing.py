@@ -276,13 +276,14 @@ class Endpointer:
 
     def _wait(self) -> Sequence[EndpointEvent]:
         silence_ms = (self._position - self._pause_start) * 1000 / SAMPLE_RATE
-        events: list[EndpointEvent] = []
-        if self._pause_end is None and self._pause_start + self._tail <= self._position:
+        if self._pause_end is None:
+            if self._pause_start + self._tail > self._position:
+                return ()
             self._pause_end = self._tail_end
-            events.append(SpeechPaused(self._pause_end))
-        if self._pause_end is not None and silence_ms >= self._needed_silence_ms:
-            events.append(self._close(self._pause_end, self._pause_start))
-        return events
+            return (SpeechPaused(self._pause_end),)  # to be judged before it can end
+        if silence_ms >= self._needed_silence_ms:
+            return (self._close(self._pause_end, self._pause_start),)
+        return ()
 
     @property
     def _needed_silence_ms(self) -> float:

@@ -23,6 +23,8 @@ import msgspec
 
 from hark.agreement import StablePrefix
 from hark.audio import EMPTY, SAMPLE_RATE, PcmArray, pcm_from_bytes, scale_position
+from hark.cadence import next_interim
+from hark.cores import usable_cores
 from hark.ear import Ear, EndOfTurnModel
 from hark.endpointing import (
     EndpointEvent,
@@ -99,9 +101,9 @@ _T = TypeVar("_T")
 # One thread for all sessions' ears: together they need a fraction of a core.
 _ears = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hark-ear")
 
-# Another for those with an end-of-turn model: each of its answers takes as long as hundreds of
-# windows, for which nobody else should have to wait. The thread is started for the first of them.
-_turn_ears = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hark-turn-ear")
+# Others for those with an end-of-turn model: each of its answers takes as long as hundreds of
+# windows, for which nobody else should have to wait. The threads are started when they are needed.
+_turn_ears = ThreadPoolExecutor(usable_cores(), thread_name_prefix="hark-turn-ear")
 
 
 class Models(Protocol):
@@ -553,26 +555,19 @@ class Session:
             return
         if not self._wants_interims or utterance.interim is not None:
             return
-        is_due = utterance.pushed >= self._next_interim(utterance)
+        is_due = utterance.pushed - utterance.start >= self._next_interim(utterance)
         if is_due and not self._ear.endpointer.is_pausing:  # only for new speech
             utterance.asked = utterance.pushed
             end = self._next_anchor(utterance)
             utterance.interim = self._decode(utterance, Priority.INTERIM, end)
 
     def _next_interim(self, utterance: _Utterance) -> int:
-        """Where the next interim is due: on a grid that all anchors lie on.
-
-        So no anchor is ever asked for late, when its audio is old, nor besides another interim.
-        """
         assert self._scheduler is not None
-        interval = int(self._scheduler.interim_interval_s * SAMPLE_RATE)
-        anchor = self._scheduler.capabilities.anchor
-        if anchor:
-            # Never further apart than the anchors, which a final needs in any case.
-            interval = anchor // max(1, anchor // interval)
-        # At the nearest place to an interval after the last, which may have been off the grid.
-        asked = utterance.asked - utterance.start + interval // 2
-        return utterance.start + asked - asked % interval + interval
+        return next_interim(
+            utterance.asked - utterance.start,
+            interval=int(self._scheduler.interim_interval_s * SAMPLE_RATE),
+            anchor=self._scheduler.capabilities.anchor,
+        )
 
     def _next_anchor(self, utterance: _Utterance) -> int | None:
         """The last anchor that there is audio for, if none was asked for there."""

@@ -270,11 +270,16 @@ def download(name: str, progress: Callable[[int, int], None] | None = None) -> P
         not the right ones.
     """
     info = find(name)
+    folder = models_dir() / name
     if _is_installed(info):
-        return verify(name)
+        try:
+            return verify(name)
+        except ModelFileError:
+            # A package may have another version of them, which is the user's own affair.
+            if weights.are_present(folder, info.files):
+                raise
     for source in info.sources:
         if not isinstance(source, PackageSource):
-            folder = models_dir() / name
             fetch.fetch(source, info, folder, progress or _ignore)
             return folder
     raise ModelFileError(f"model {name!r} cannot be downloaded. {_how_to_get(info)}")

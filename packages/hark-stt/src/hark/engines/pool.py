@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,8 @@ from hark.worker import LocalWorker, Worker
 
 if TYPE_CHECKING:
     from hark.engines.smart_turn import SmartTurn
+
+logger = logging.getLogger("hark.models")
 
 WorkerKind = Literal["process", "thread"]
 
@@ -120,9 +123,12 @@ class ModelPool:
         try:
             return smart_turn()
         except ModelFileError as error:
+            # A client may be on another machine, and paths of this one are no concern of its.
+            logger.warning("no end-of-turn model", extra={"error": str(error)})
             raise OptionNotSupportedError(
-                f"max_silence_ms needs the end-of-turn model: {error}"
-            ) from error
+                "max_silence_ms needs the end-of-turn model, which the recogniser does not have: "
+                "hark models download smart-turn-v3.2"
+            ) from None
 
     def close(self) -> None:
         """End all workers. Idempotent."""

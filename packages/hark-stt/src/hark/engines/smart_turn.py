@@ -52,7 +52,7 @@ class SmartTurn:
     def finished(self, audio: PcmArray) -> float:
         """See `hark.ear.EndOfTurnModel.finished`. Hears the last 8 s.
 
-        Takes some 50 ms of one core, whatever the length.
+        Takes some 30 ms of one core, whatever the length.
         """
         heard = to_float(audio[-_HEARD_SAMPLES:])
         heard = np.pad(heard, (_HEARD_SAMPLES - len(heard), 0))

@@ -15,10 +15,7 @@ SECOND_DELAY_S = 1.0
 LONGEST_DELAY_S = 5.0
 
 MOST_CONNECTS = 5
-"""In any five seconds, whatever a server does."""
-
-CONNECTS_OF_AN_ATTEMPT = 2
-"""At most: one redirect is followed, as load balancers send it to who comes without TLS."""
+"""In any five seconds, whatever a server does; to each of its addresses, where it has several."""
 
 WINDOW_S = 6.0
 """One second more than promised: connects take their time to the server, not always the same."""
@@ -46,7 +43,7 @@ class Backoff:
         self._connects: deque[float] = deque(maxlen=MOST_CONNECTS)
 
     def connected(self, at: float) -> None:
-        """Note a connect, or what may have been one.
+        """Note an attempt to connect, well or badly ended.
 
         The first counts twice: prewarming may have made another just before.
 
@@ -60,10 +57,9 @@ class Backoff:
 
     def wait_s(self, now: float) -> float:
         """Seconds until one more attempt makes no storm, whatever came before."""
-        allowed = MOST_CONNECTS - CONNECTS_OF_AN_ATTEMPT
-        if len(self._connects) <= allowed:
+        if len(self._connects) < MOST_CONNECTS:
             return 0.0
-        return max(0.0, self._connects[-allowed - 1] + WINDOW_S - now)
+        return max(0.0, self._connects[0] + WINDOW_S - now)
 
     def failed(self, now: float, *, retry_after_s: float = 0.0) -> float | None:
         """Note a failure since the last recovery.

@@ -163,8 +163,10 @@ class Conversation:
             return None
         wanted, sent = self._wanted(), self._sent_options
         # That it is another object is quickly told, for every frame of every stream.
-        # Options for another model wait for that model's connection.
-        if wanted is not sent and not self._has_other_model(wanted):
+        # Options for another model wait for that model's connection; and what was heard before is
+        # to be heard in the same way again.
+        may_tell = not self._outbox.is_saying_context and not self._has_other_model(wanted)
+        if wanted is not sent and may_tell:
             self._sent_options = wanted
             if wanted != sent:
                 return wanted.config_after(sent)

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from livekit.agents import APIConnectionError, APIError, APIStatusError
 
@@ -107,9 +108,9 @@ def unreachable(name: str, reason: str) -> APIConnectionError:
 
 
 def redirected_nowhere() -> APIConnectionError:
-    """A server that sent us on and on, or to what is no address."""
+    """A server that sent a recording on and on, or to what is no address."""
     return APIConnectionError(
-        "no Hark server here, but something that redirects more than once; check api_url",
+        "no Hark server here, but something that redirects to no end; check api_url",
         retryable=False,
     )
 
@@ -119,11 +120,12 @@ def from_http_status(status: int, headers: Mapping[str, str]) -> RefusedError:
 
     Args:
         status: of the response.
-        headers: of the response; `Retry-After` tells when to come back.
+        headers: of the response; `Retry-After` tells when to come back, `Location` where else.
     """
     if status < 400:
         return RefusedError(
-            f"no Hark server here, but something that answers HTTP {status}; check api_url",
+            f"no Hark server here, but something that answers HTTP {status}{_elsewhere(headers)}; "
+            "check api_url",
             status_code=status,
             retryable=False,
         )
@@ -133,6 +135,15 @@ def from_http_status(status: int, headers: Mapping[str, str]) -> RefusedError:
         retryable=status >= 500 or status in _PASSING_STATUSES,
         retry_after_s=_retry_after_s(headers),
     )
+
+
+def _elsewhere(headers: Mapping[str, str]) -> str:
+    """Where a redirect leads: scheme and host, for the rest may hold a key."""
+    try:
+        url = urlsplit(headers.get("Location", ""))
+    except ValueError:
+        return ""
+    return f" and points to {url.scheme}://{url.hostname}" if url.hostname else ""
 
 
 def from_message(error: Error) -> RefusedError:

@@ -34,6 +34,7 @@ class Outbox:
         self._last_flush = 0
         self._sent_flush = 0
         self._sent = 0
+        self._start = 0  # from where on this connection's audio is new
         self._ended = False
         self._close_sent = False
         self._is_catching_up = False
@@ -50,6 +51,11 @@ class Outbox:
         This connection can then no longer count samples as the stream does.
         """
         return self._sent < self._replay.start
+
+    @property
+    def is_saying_context(self) -> bool:
+        """Whether what goes out next was done with on an earlier connection."""
+        return self._sent < self._start
 
     @property
     def is_done(self) -> bool:
@@ -95,7 +101,7 @@ class Outbox:
             sent: before it, if there is context.
         """
         self._replay.shrink(self._capacity)
-        start = max(self._finalized, self._replay.start)
+        self._start = start = max(self._finalized, self._replay.start)
         self._sent = self._context if self._replay.start <= self._context <= start else start
         self._sent_flush = 0
         self._close_sent = False
@@ -116,6 +122,8 @@ class Outbox:
         """
         flush = next((flush for flush in self._flushes if flush[0] > self._sent_flush), None)
         limit = self._replay.end if flush is None else max(flush[1], self._sent)
+        if self.is_saying_context:
+            limit = self._start  # what other options are for begins with a message of its own
         if self._sent < limit:
             pcm = self._replay.read(self._sent, min(limit - self._sent, most))
             self._sent += len(pcm) // PCM16_BYTES_PER_SAMPLE

@@ -279,11 +279,10 @@ class SpeechStream(RecognizeStream):
             context_sample=context_sample,
         )
         began = _now()
-        link = await self._backend.open(
-            config,
-            timeout_s=self._conn_options.timeout,
-            on_connect=lambda: self._backoff.connected(_now()),
-        )
+        try:
+            link = await self._backend.open(config, timeout_s=self._conn_options.timeout)
+        finally:
+            self._backoff.connected(_now())
         self._report_connection_acquired(_now() - began, False)
         return link
 

@@ -6,7 +6,6 @@ Backend ── open() ──> Link      one stream: `hark_protocol` messages bot
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -84,16 +83,12 @@ class Link(Protocol):
 class Backend(Protocol):
     """A recogniser, wherever it is."""
 
-    async def open(
-        self, config: Config, *, timeout_s: float, on_connect: Callable[[], None]
-    ) -> Link:
-        """Connect, and wait until the recogniser is ready for audio. Cancelling is safe.
+    async def open(self, config: Config, *, timeout_s: float) -> Link:
+        """Connect once, and wait until the recogniser is ready for audio. Cancelling is safe.
 
         Args:
             config: the stream's first message.
             timeout_s: longest wait for the other side.
-            on_connect: called after each request over a network that may have made a connection,
-                whatever became of it.
 
         Raises:
             APIError: no connection, or a refusal.

@@ -12,23 +12,22 @@ async def shake_hands(
     url: str,
     *,
     headers: Mapping[str, str],
-    max_redirects: int,
     middleware: aiohttp.ClientMiddlewareType,
     heartbeat_s: float,
     goodbye_timeout_s: float,
 ) -> aiohttp.ClientWebSocketResponse:
     """Open a WebSocket. Cancelling is safe.
 
-    aiohttp's own `ws_connect` follows ten redirects and takes no middleware; its `request` can be
-    told both. So the handshake is that of a second session, which sends nothing by itself: all it
-    wants sent is a `request` of the given one, with its connections, proxy, cookies and the rest.
+    aiohttp's own `ws_connect` follows ten redirects, without the API key, and takes no middleware;
+    its `request` can be told both. So the handshake is that of a second session, which sends
+    nothing by itself: all it wants sent is a `request` of the given one, with its connections,
+    proxy, cookies and the rest.
 
     Args:
         session: to connect with; must be open.
         url: of the WebSocket.
         headers: of the handshake, besides those of every WebSocket.
-        max_redirects: the first that is not followed; `aiohttp.TooManyRedirects` is raised there.
-        middleware: for each request that is sent, inside of the session's own.
+        middleware: for the request that is sent, inside of the session's own.
         heartbeat_s: seconds between pings.
         goodbye_timeout_s: longest wait for the other half of the closing handshake.
     """
@@ -36,15 +35,24 @@ async def shake_hands(
     async def send(
         request: aiohttp.ClientRequest, _: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        return await session.request(
+        response = await session.request(
             request.method,
             url,
             headers={**headers, **_of_handshake(request.headers)},
-            max_redirects=max_redirects,
+            allow_redirects=False,
             read_until_eof=False,
             raise_for_status=False,  # `ws_connect` has a better error
             middlewares=(*_middlewares(session), middleware),
         )
+        if 300 <= response.status < 400:  # which `ws_connect` would follow
+            response.close()
+            raise aiohttp.WSServerHandshakeError(
+                response.request_info,
+                response.history,
+                status=response.status,
+                headers=response.headers,
+            )
+        return response
 
     async with aiohttp.ClientSession(
         connector=session.connector,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,9 +32,7 @@ class EmbeddedBackend:
         self._model = model
         self._shares: dict[str | None, Embedded] = {}
 
-    async def open(
-        self, config: Config, *, timeout_s: float, on_connect: Callable[[], None]
-    ) -> InProcessLink:
+    async def open(self, config: Config, *, timeout_s: float) -> InProcessLink:
         """See `Backend.open`. Loading the models has a deadline of its own."""
         model = None if isinstance(config.model, UnsetType) else config.model
         link = InProcessLink(await loaded(self._share(model).open_session()))

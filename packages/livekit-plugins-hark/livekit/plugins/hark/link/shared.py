@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,14 +55,12 @@ class SharedBackend:
         self._model = model
         self._leases: dict[str | None, Lease] = {}
 
-    async def open(
-        self, config: Config, *, timeout_s: float, on_connect: Callable[[], None]
-    ) -> Link:
+    async def open(self, config: Config, *, timeout_s: float) -> Link:
         """See `Backend.open`. Loading the models has a deadline of its own."""
         model = None if isinstance(config.model, UnsetType) else config.model
         session = await self._connect(model)
         try:
-            link = await _server(session).open(config, timeout_s=timeout_s, on_connect=on_connect)
+            link = await _server(session).open(config, timeout_s=timeout_s)
         except BaseException:
             await session.close()
             raise

@@ -28,7 +28,6 @@ from hark_protocol import (
 
 from .. import errors
 from ..address import ServerAddress
-from ..backoff import CONNECTS_OF_AN_ATTEMPT
 from ..log import logger
 from ..options import RecognitionOptions
 from ..version import __version__
@@ -73,14 +72,12 @@ class ServerBackend:
         self._own_session: aiohttp.ClientSession | None = None
         self._prewarming: asyncio.Task[None] | None = None
 
-    async def open(
-        self, config: Config, *, timeout_s: float, on_connect: Callable[[], None]
-    ) -> WebSocketLink:
+    async def open(self, config: Config, *, timeout_s: float) -> WebSocketLink:
         """See `Backend.open`."""
         session = self._session()
         link = WebSocketLink(lambda: session.closed and session is not self._http_session)
         try:
-            await self._guard(self._begin(link, session, config, on_connect), timeout_s)
+            await self._guard(self._begin(link, session, config), timeout_s)
         except BaseException as error:
             await link.aclose()
             if isinstance(error, APIError) and link.has_job_ended():
@@ -89,11 +86,7 @@ class ServerBackend:
         return link
 
     async def _begin(
-        self,
-        link: WebSocketLink,
-        session: aiohttp.ClientSession,
-        config: Config,
-        on_connect: Callable[[], None],
+        self, link: WebSocketLink, session: aiohttp.ClientSession, config: Config
     ) -> None:
         if session.closed:  # since `_session`; aiohttp would raise a RuntimeError
             raise aiohttp.ClientConnectionError
@@ -101,8 +94,7 @@ class ServerBackend:
             session,
             self._address.stream_url,
             headers=self._headers,
-            max_redirects=CONNECTS_OF_AN_ATTEMPT,
-            middleware=self._sending_once(on_connect),
+            middleware=self._send_once,
             heartbeat_s=HEARTBEAT_S,
             goodbye_timeout_s=GOODBYE_TIMEOUT_S,
         )
@@ -155,7 +147,7 @@ class ServerBackend:
             self._address.ready_url,
             headers=self._headers,
             allow_redirects=False,
-            middlewares=(self._sending_once(),),
+            middlewares=(self._send_once,),
         ) as response:
             await response.read()
 
@@ -191,23 +183,15 @@ class ServerBackend:
         # Out here it has no context: aiohttp's errors hold the request, and that holds the API key.
         raise error
 
-    def _sending_once(
-        self, on_connect: Callable[[], None] = lambda: None
-    ) -> aiohttp.ClientMiddlewareType:
+    async def _send_once(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         """Keep aiohttp from connecting again when a request breaks, which it does unasked."""
-
-        async def send_once(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
-            try:
-                return await send(request)
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as cause:
-                error = self._explain(cause)  # which aiohttp does not know
-            finally:
-                on_connect()
-            raise error  # without a context: see `_guard`
-
-        return send_once
+        try:
+            return await send(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as cause:
+            error = self._explain(cause)  # which aiohttp does not know
+        raise error  # without a context: see `_guard`
 
     def _explain(self, cause: aiohttp.ClientError | OSError) -> APIError:
         name = self._address.name
