@@ -44,16 +44,17 @@ INTERIM_S = 2
 ROUNDS = 4
 """The quickest counts: whatever else runs on the machine only ever makes a round slower."""
 
-SPEECH_SHARE = 0.8
-"""Share of a session's audio that is speech, at most: somebody reads. In a conversation it is half
-of it, and the rest of the machine is there for bursts."""
+SPEECH_SHARE = 0.5
+"""Share of a session's audio that is speech, on average: in a conversation one listens, too."""
 
 VAD_MULTIPLE = 3
 """A session's cost outside of the workers, in terms of its voice activity detection: its messages,
 sockets and resampling take about twice as much again."""
 
-MOST_BUSY = 0.8
-"""Share of the machine's time to plan with. Beyond it, queues and so latencies grow quickly."""
+MOST_BUSY = 0.9
+"""Share of the machine's time to plan with. Beyond it, queues and so latencies grow quickly. With
+these figures a machine admits fewer sessions than it carries even of people who read aloud, with
+pauses: `benchmarks/overload.py` says how many it admits, `hark bench` how many it carries."""
 
 
 @dataclass(frozen=True)
