@@ -26,9 +26,9 @@ def kept_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_more_workers_and_cores_carry_more_and_a_dearer_model_fewer() -> None:
     cost = Cost(speech_s=0.03, vad_s=0.004)
-    assert capacity(cost, workers=2, cores=2) == 66
-    assert capacity(cost, workers=4, cores=4) == 133
-    assert capacity(Cost(0.3, 0.004), workers=2, cores=2) < 12
+    assert capacity(cost, workers=2, cores=2) == 33
+    assert capacity(cost, workers=4, cores=4) == 66
+    assert capacity(Cost(0.3, 0.004), workers=2, cores=2) < 7
 
 
 def test_workers_without_cores_of_their_own_carry_no_more() -> None:
