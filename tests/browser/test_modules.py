@@ -345,12 +345,15 @@ OUTBOX = """
 """
 
 
+async def with_outbox(page: Page, script: str) -> Any:
+    """What a script gives that has an outbox, and `all` for what it has to say."""
+    return await run(page, "protocol/outbox", OUTBOX + script)
+
+
 async def test_an_outbox_says_everything_again_that_is_not_finalized(page: Page) -> None:
-    said = await run(
+    said = await with_outbox(
         page,
-        "protocol/outbox",
-        OUTBOX
-        + """
+        """
         outbox.push(new Int16Array(50));
         const first = all();
         outbox.forget(20, 20);
@@ -364,11 +367,9 @@ async def test_an_outbox_says_everything_again_that_is_not_finalized(page: Page)
 
 
 async def test_an_outbox_says_context_again_before_what_is_not_finalized(page: Page) -> None:
-    said = await run(
+    said = await with_outbox(
         page,
-        "protocol/outbox",
-        OUTBOX
-        + """
+        """
         outbox.push(new Int16Array(60));
         all();
         outbox.forget(40, 20);
@@ -378,11 +379,9 @@ async def test_an_outbox_says_context_again_before_what_is_not_finalized(page: P
 
 
 async def test_where_room_is_short_an_outbox_forgets_context_first(page: Page) -> None:
-    again = await run(
+    again = await with_outbox(
         page,
-        "protocol/outbox",
-        OUTBOX
-        + """
+        """
         outbox.push(new Int16Array(60));
         all();
         outbox.forget(50, 20);
@@ -395,11 +394,9 @@ async def test_where_room_is_short_an_outbox_forgets_context_first(page: Page) -
 
 
 async def test_audio_heard_with_other_options_is_no_context(page: Page) -> None:
-    again = await run(
+    again = await with_outbox(
         page,
-        "protocol/outbox",
-        OUTBOX
-        + """
+        """
         outbox.push(new Int16Array(40));
         all();
         outbox.forget(30, 10);
@@ -424,11 +421,9 @@ async def test_audio_heard_with_other_options_is_no_context(page: Page) -> None:
 async def test_context_that_was_promised_to_a_connection_is_sent_whatever_changes(
     page: Page,
 ) -> None:
-    said = await run(
+    said = await with_outbox(
         page,
-        "protocol/outbox",
-        OUTBOX
-        + """
+        """
         outbox.push(new Int16Array(60));
         all();
         outbox.forget(40, 20);

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import psutil
@@ -29,6 +31,9 @@ pytestmark = pytest.mark.faults
 
 Report = Callable[[str], None]
 StartServer = Callable[..., HarkServer]
+
+AWAY_S = 30.0
+"""What a server may take to restart, or to load another model."""
 
 
 # --- worker processes
@@ -131,28 +136,45 @@ def two_servers(start_server: StartServer) -> tuple[HarkServer, HarkServer]:
     return start_server(settings=settings), start_server(settings=settings)
 
 
+@dataclass
+class Listening:
+    """What an agent session has heard, and why it closed if it did."""
+
+    heard: list[str] = field(default_factory=list)
+    closed: list[CloseEvent] = field(default_factory=list)
+
+    def note(self, event: UserInputTranscribedEvent) -> None:
+        if event.is_final:
+            self.heard.append(event.transcript)
+
+
+@asynccontextmanager
+async def an_agent_that_listens(url: str) -> AsyncIterator[Listening]:
+    """An agent session that hears the recording in real time; it must still be open at the end."""
+    listening = Listening()
+    async with hark.STT(api_url=url) as stt:
+        session: LiveSession[None] = LiveSession(
+            stt=stt, vad=None, turn_handling={"turn_detection": "stt"}
+        )
+        session.on("user_input_transcribed", listening.note)
+        session.on("close", listening.closed.append)
+        session.input.audio = Microphone(beckett())
+        await session.start(Agent(instructions="Listen."))
+        yield listening
+        assert listening.closed == []
+        await asyncio.wait_for(session.aclose(), 10)
+        assert [event.error for event in listening.closed] == [None]
+
+
 @pytest.mark.slow
 async def test_a_rolling_restart_under_an_agent_session_closes_nothing_and_loses_no_turn(
     two_servers: tuple[HarkServer, HarkServer], expected: list[SpeechEvent], report: Report
 ) -> None:
-    heard: list[str] = []
-    closed: list[CloseEvent] = []
-
-    def note(event: UserInputTranscribedEvent) -> None:
-        if event.is_final:
-            heard.append(event.transcript)
-
     async with (
         FaultProxy(*(server.port for server in two_servers)) as proxy,
-        hark.STT(api_url=proxy.url) as stt,
+        an_agent_that_listens(proxy.url) as listening,
     ):
-        session: LiveSession[None] = LiveSession(
-            stt=stt, vad=None, turn_handling={"turn_detection": "stt"}
-        )
-        session.on("user_input_transcribed", note)
-        session.on("close", closed.append)
-        session.input.audio = Microphone(beckett())
-        await session.start(Agent(instructions="Listen."))
+        heard = listening.heard
         for number, server in enumerate(two_servers):
             await until(lambda n=number: len(heard) > n)
             server.terminate()
@@ -160,11 +182,27 @@ async def test_a_rolling_restart_under_an_agent_session_closes_nothing_and_loses
             server.start()
             await asyncio.to_thread(server.wait_until_ready)
         await until(lambda: len(heard) >= len(texts(expected)))
-        assert closed == []
-        await asyncio.wait_for(session.aclose(), 10)
     report(f"rolling restart: {len(proxy.connected_at)} connects, {len(heard)} turns, no close")
     assert heard == texts(expected)
-    assert [event.error for event in closed] == [None]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+async def test_a_server_that_is_away_for_half_a_minute_ends_no_agent_session(
+    start_server: StartServer, expected: list[SpeechEvent], report: Report
+) -> None:
+    server = start_server(workers=1)
+    async with an_agent_that_listens(server.url) as listening:
+        heard = listening.heard
+        await until(lambda: bool(heard))
+        server.kill()
+        await asyncio.sleep(AWAY_S)
+        missing = len(texts(expected)) - len(heard)
+        assert missing > 0
+        server.start()
+        await until(lambda: len(heard) >= len(texts(expected)))
+    report(f"server away for {AWAY_S:g} s: {missing} turns came after it, no close")
+    assert heard == texts(expected)
 
 
 # --- two servers, killed in turn

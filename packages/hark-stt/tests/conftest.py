@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from hark.audio import SAMPLE_RATE, PcmArray
 from hark.engines.pool import ModelPool
 from hark.engines.smart_turn import SmartTurn, smart_turn
-from hark.errors import ModelFileError
 from hark.session import Models, Session
 from hark.vad import WINDOW
 from hark_protocol import (
@@ -100,15 +99,11 @@ def fake_pool() -> Iterator[ModelPool]:
 
 @pytest.fixture(scope="session")
 def end_of_turn() -> Iterator[SmartTurn]:
-    """The real end-of-turn model, from `make venv` or the user's own download; skips without."""
+    """The real end-of-turn model, from where `make venv` puts it, or the user's own download."""
     installed = str(Path(sys.prefix, "models"))
     sys.path.append(installed)
-    try:
-        yield smart_turn()
-    except ModelFileError as error:
-        pytest.skip(str(error))
-    finally:
-        sys.path.remove(installed)
+    yield smart_turn()
+    sys.path.remove(installed)
 
 
 class Client:

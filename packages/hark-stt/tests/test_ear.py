@@ -22,6 +22,7 @@ from hark.endpointing import (
     SpeechStarted,
 )
 from hark.engines.smart_turn import SmartTurn
+from hark.errors import RecognitionError
 from hark.vad import WINDOW, SileroDetector
 
 RATES = [8_000, 16_000, 22_050, 44_100, 48_000]
@@ -188,6 +189,17 @@ def test_a_model_that_is_sure_of_each_end_changes_nothing(
             return 1.0
 
     assert _hear(_adaptive_ear(Always()), speech, 1_600) == expected
+
+
+def test_a_model_that_fails_changes_nothing_either(
+    speech: PcmArray, expected: list[EndpointEvent], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def finished(self, audio: PcmArray) -> float:
+            raise RecognitionError("onnxruntime failed")
+
+    assert _hear(_adaptive_ear(Broken()), speech, 1_600) == expected
+    assert "end-of-turn model failed" in caplog.messages
 
 
 def test_a_model_that_is_not_wanted_is_not_asked(

@@ -211,6 +211,17 @@ def test_a_judgement_is_forgotten_when_speech_resumes() -> None:
     assert kinds == [SpeechStarted, SpeechPaused, SpeechResumed, SpeechPaused, SpeechEnded]
 
 
+def test_a_pause_is_announced_before_it_ends_whatever_options_change() -> None:
+    endpointer = Endpointer(W, replace(OPTIONS, silence_ms=2_000))
+    for probability in [0.9] * 20 + [0.0] * 10:
+        endpointer.push(probability)
+    endpointer.options = replace(ADAPTIVE, silence_ms=160)  # of which so much has passed already
+    (pause,) = endpointer.push(0.0)
+    assert isinstance(pause, SpeechPaused)
+    endpointer.judge(0.0)
+    assert endpointer.push(0.0) == ()
+
+
 @pytest.mark.parametrize("max_silence_ms", [0, 160, 600])
 def test_a_longest_silence_that_is_no_longer_lets_no_model_decide(max_silence_ms: int) -> None:
     options = replace(OPTIONS, max_silence_ms=max_silence_ms)

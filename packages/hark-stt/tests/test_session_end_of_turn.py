@@ -200,19 +200,21 @@ async def _finals_over_lost_connections(
     return [*finals, *client.transcripts]
 
 
-async def test_finals_depend_on_the_audio_alone(
-    connect: Connect, fake_pool: ModelPool, speech: PcmArray, guess: Any
+async def _assert_finals_depend_on_the_audio_alone(
+    connect: Connect, models: _Models, speech: PcmArray
 ) -> None:
-    models = _Models(fake_pool, guess)
     expected = await _finals(connect, models, speech, 1_600)
     assert await _finals(connect, models, speech, 7_777) == expected
     assert await _finals_over_lost_connections(connect, models, speech) == expected
+
+
+async def test_finals_depend_on_the_audio_alone(
+    connect: Connect, fake_pool: ModelPool, speech: PcmArray, guess: Any
+) -> None:
+    await _assert_finals_depend_on_the_audio_alone(connect, _Models(fake_pool, guess), speech)
 
 
 async def test_finals_depend_on_the_audio_alone_with_the_real_model(
     connect: Connect, pool: ModelPool, speech: PcmArray, end_of_turn: SmartTurn
 ) -> None:
-    models = _Models(pool, end_of_turn)
-    expected = await _finals(connect, models, speech, 1_600)
-    assert await _finals(connect, models, speech, 7_777) == expected
-    assert await _finals_over_lost_connections(connect, models, speech) == expected
+    await _assert_finals_depend_on_the_audio_alone(connect, _Models(pool, end_of_turn), speech)

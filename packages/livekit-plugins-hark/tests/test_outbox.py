@@ -22,6 +22,15 @@ def push(outbox: Outbox, letters: str) -> int:
     return outbox.push_audio(b"".join(letter.encode() + b"\0" for letter in letters))
 
 
+def with_context(letters: str, *, finalized: int, context: int, capacity: int = 100) -> Outbox:
+    """An outbox that has said all of this, and been told what is done with and what helps."""
+    outbox = Outbox(capacity=capacity, headroom=0)
+    push(outbox, letters)
+    said(outbox)
+    outbox.forget(finalized, context=context)
+    return outbox
+
+
 def test_audio_goes_out_in_pieces() -> None:
     outbox = Outbox(capacity=100, headroom=0)
     push(outbox, "abcde")
@@ -164,10 +173,7 @@ def test_it_is_done_when_the_stream_has_ended_and_all_is_answered() -> None:
 
 
 def test_context_is_said_again_before_what_is_not_done_with() -> None:
-    outbox = Outbox(capacity=100, headroom=0)
-    push(outbox, "abcdef")
-    said(outbox)
-    outbox.forget(4, context=2)
+    outbox = with_context("abcdef", finalized=4, context=2)
     assert outbox.connect() == (4, 2)
     assert said(outbox) == ["cd", "ef"]
 
@@ -182,20 +188,14 @@ def test_a_stream_is_done_while_it_still_holds_context() -> None:
 
 
 def test_where_room_is_short_context_goes_first_and_nothing_is_lost() -> None:
-    outbox = Outbox(capacity=4, headroom=0)
-    push(outbox, "abcd")
-    said(outbox)
-    outbox.forget(3, context=1)
+    outbox = with_context("abcd", finalized=3, context=1, capacity=4)
     assert push(outbox, "efg") == 0
     assert outbox.connect() == (3, 3)
     assert said(outbox) == ["defg"]
 
 
 def test_options_that_change_while_context_is_said_again_do_not_cut_the_connection_off() -> None:
-    outbox = Outbox(capacity=100, headroom=0)
-    push(outbox, "abcdef")
-    said(outbox)
-    outbox.forget(4, context=2)
+    outbox = with_context("abcdef", finalized=4, context=2)
     outbox.connect()
     outbox.forget_context()
     assert not outbox.is_cut_off
@@ -205,10 +205,7 @@ def test_options_that_change_while_context_is_said_again_do_not_cut_the_connecti
 
 
 def test_audio_heard_with_other_options_is_no_context() -> None:
-    outbox = Outbox(capacity=100, headroom=0)
-    push(outbox, "abcd")
-    said(outbox)
-    outbox.forget(3, context=1)
+    outbox = with_context("abcd", finalized=3, context=1)
     outbox.forget_context()
     assert outbox.connect() == (3, 3)
     said(outbox)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from hark import inference
 from hark.audio import EMPTY, PcmArray, to_float
 from hark.errors import ModelFileError
 
@@ -47,13 +47,7 @@ class SileroModel:
         Raises:
             ModelFileError: they are not installed.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            str(self._path()), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = inference.load(self._path())
 
     @classmethod
     def _path(cls) -> Path:

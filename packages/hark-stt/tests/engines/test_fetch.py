@@ -12,7 +12,7 @@ import pytest
 
 from hark.audio import PcmArray
 from hark.engines import catalogue, fetch, registry, smart_turn
-from hark.engines.model_info import HubSource, ModelInfo, UrlSource
+from hark.engines.model_info import HubSource, ModelInfo, PackageSource, UrlSource
 from hark.engines.smart_turn import SmartTurn
 from hark.errors import ModelFileError
 from hark.recognizer import Hypothesis
@@ -198,6 +198,20 @@ def test_a_damaged_download_is_replaced(model: ModelInfo, tmp_path: Path) -> Non
     folder = catalogue.download("some-model")
     (folder / "config.json").unlink()
     assert _contents(catalogue.download("some-model")) == FILES
+
+
+def test_another_version_in_a_package_does_not_stand_in_the_way(
+    model: ModelInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site" / "brings_models"
+    package.mkdir(parents=True)
+    for name in ("__init__.py", *FILES):
+        (package / name).write_bytes(b"of another version")
+    monkeypatch.syspath_prepend(package.parent)
+    sources = (PackageSource("brings-models", "brings_models", "."), *model.sources)
+    monkeypatch.setattr(catalogue, "CATALOGUE", {model.name: replace(model, sources=sources)})
+    assert _contents(catalogue.download("some-model")) == FILES
+    assert catalogue.verify("some-model") == tmp_path / "models" / "some-model"
 
 
 def test_the_end_of_turn_model_is_downloaded_from_the_hub(

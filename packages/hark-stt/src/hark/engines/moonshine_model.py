@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from hark.errors import ModelFileError, RecognitionError
+from hark import inference
+from hark.errors import ModelFileError
 
 START_TOKEN = 1
 END_TOKEN = 2
@@ -60,9 +60,8 @@ class MoonshineModel:
         Raises:
             ModelFileError: a file is missing or is not such a graph.
         """
-        options = _session_options(threads)
-        self._encoder = _load(folder, "encoder_model", options)
-        self._decoder = _load(folder, "decoder_model_merged", options)
+        self._encoder = _load(folder, "encoder_model", threads)
+        self._decoder = _load(folder, "decoder_model_merged", threads)
         inputs = {node.name: node.shape for node in self._decoder.get_inputs()}
         self._token_cache = [n for n in inputs if n.startswith("past_") and ".decoder." in n]
         self._audio_cache = [n for n in inputs if n.startswith("past_") and ".encoder." in n]
@@ -84,7 +83,7 @@ class MoonshineModel:
             "input_values": audio[np.newaxis],
             "attention_mask": mask,
         }
-        (hidden,) = _run(self._encoder, ["last_hidden_state"], feeds)
+        (hidden,) = inference.run(self._encoder, ["last_hidden_state"], feeds)
         return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
 
     def begin(
@@ -108,7 +107,7 @@ class MoonshineModel:
             "use_cache_branch": np.array([False]),
         }
         names = self._token_cache + self._audio_cache
-        logits, *present = _run(self._decoder, ["logits", *map(_present, names)], feeds)
+        logits, *present = inference.run(self._decoder, ["logits", *map(_present, names)], feeds)
         values = dict(zip(names, present, strict=True))
         fixed = {
             **encoded,
@@ -125,7 +124,7 @@ class MoonshineModel:
         """
         feeds = {**state.fixed, **state.cache, "input_ids": np.array([tokens], np.int64)}
         outputs = ["logits", *map(_present, self._token_cache)]
-        logits, *present = _run(self._decoder, outputs, feeds)
+        logits, *present = inference.run(self._decoder, outputs, feeds)
         state.cache = dict(zip(self._token_cache, present, strict=True))
         rows: Logits = logits[0]
         return rows
@@ -135,34 +134,8 @@ def _present(past: str) -> str:
     return past.replace("past_key_values", "present", 1)
 
 
-def _session_options(threads: int) -> Any:
-    # The default memory arena, memory pattern and weight prepacking stay on: without prepacking a
-    # decoding step takes 1.6 times as long. IOBinding and OrtValues made no measurable difference
-    # on a CPU, so plain arrays are passed.
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Idle threads that spin take the cores of the other workers.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
-
-
-def _load(folder: Path, name: str, options: Any) -> Any:
+def _load(folder: Path, name: str, threads: int) -> Any:
     path = next((p for p in (folder / f"{name}.ort", folder / f"{name}.onnx") if p.is_file()), None)
     if path is None:
         raise ModelFileError(f"{folder} holds neither {name}.ort nor {name}.onnx")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (
-        Exception
-    ) as error:  # onnxruntime raises one class for each status code, without a common base
-        raise ModelFileError(f"onnxruntime cannot load {path}: {error}") from error
-
-
-def _run(session: Any, outputs: list[str], feeds: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    try:
-        values: list[NDArray[Any]] = session.run(outputs, feeds)
-    except Exception as error:  # as in _load
-        raise RecognitionError(f"onnxruntime failed: {type(error).__name__}") from error
-    return values
+    return inference.load(path, threads=threads)

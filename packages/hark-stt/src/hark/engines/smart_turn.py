@@ -10,12 +10,11 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
+from hark import inference
 from hark.audio import SAMPLE_RATE, PcmArray, to_float
 from hark.engines import catalogue
 from hark.engines.log_mel import FRAMES_PER_SECOND, HOP_SAMPLES, log_mel
-from hark.errors import ModelFileError, RecognitionError
 
 NAME = "smart-turn-v3.2"
 """In the catalogue."""
@@ -37,17 +36,7 @@ class SmartTurn:
         Raises:
             ModelFileError: onnxruntime does not take them.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        path = folder / _FILE
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's classes have no common base
-            raise ModelFileError(f"onnxruntime cannot load {path}: {error}") from error
+        self._session = inference.load(folder / _FILE)
 
     def finished(self, audio: PcmArray) -> float:
         """See `hark.ear.EndOfTurnModel.finished`. Hears the last 8 s.
@@ -60,10 +49,7 @@ class SmartTurn:
         # The last frame reaches past the end, where the model is used to a mirror image.
         mirrored = np.concatenate((heard, heard[-2 : -2 - HOP_SAMPLES : -1]))
         features = log_mel(mirrored, bands=_MEL_BANDS, frames=_FRAMES + 1)[:, :_FRAMES]
-        try:
-            (probability,) = self._session.run(None, {"input_features": features[None]})
-        except Exception as error:  # as above
-            raise RecognitionError(f"onnxruntime failed: {type(error).__name__}") from error
+        (probability,) = inference.run(self._session, None, {"input_features": features[None]})
         return float(probability[0, 0])
 
 

@@ -163,10 +163,7 @@ class Conversation:
             return None
         wanted, sent = self._wanted(), self._sent_options
         # That it is another object is quickly told, for every frame of every stream.
-        # Options for another model wait for that model's connection; and what was heard before is
-        # to be heard in the same way again.
-        may_tell = not self._outbox.is_saying_context and not self._has_other_model(wanted)
-        if wanted is not sent and may_tell:
+        if wanted is not sent and self._may_tell(wanted):
             self._sent_options = wanted
             if wanted != sent:
                 return wanted.config_after(sent)
@@ -175,6 +172,11 @@ class Conversation:
             message = Audio(b"")
         self._is_keepalive_due = False
         return message
+
+    def _may_tell(self, options: RecognitionOptions) -> bool:
+        # What was heard before is to be heard in the same way again, and options for another model
+        # wait for that model's connection.
+        return not self._outbox.is_saying_context and not self._has_other_model(options)
 
     def _has_other_model(self, wanted: RecognitionOptions) -> bool:
         # The model of a session is fixed (docs/protocol.md#config).

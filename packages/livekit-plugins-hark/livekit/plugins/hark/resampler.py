@@ -31,7 +31,7 @@ class Resampler:
         self._to_rate = to_rate
         # soxr's output depends a little on the size of what it is fed, so that is always the same:
         # the first frame's, as the others are mostly as long and need not wait then.
-        self._block = 0
+        self._block = self._fitting_block(0)
         self._waiting = np.zeros(0, np.int16)
         self._pushed = 0
         self._given = 0
@@ -39,9 +39,9 @@ class Resampler:
 
     def push(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
         """Take audio, shape (n,); give what is ready, shape (m,)."""
-        self._pushed += len(samples)
-        if not self._block:
+        if not self._pushed:
             self._block = self._fitting_block(len(samples))
+        self._pushed += len(samples)
         waiting = np.concatenate((self._waiting, samples))
         whole = len(waiting) - len(waiting) % self._block
         self._waiting = waiting[whole:]
@@ -64,7 +64,7 @@ class Resampler:
     def _feed(self, samples: NDArray[np.int16], *, is_last: bool) -> NDArray[np.int16]:
         audio = samples.astype(np.float32)  # as loud as it is: the filter does not mind
         resample, block = self._stream.resample_chunk, self._block
-        resampled = [resample(audio[i : i + block]) for i in range(0, len(audio), block or 1)]
+        resampled = [resample(audio[i : i + block]) for i in range(0, len(audio), block)]
         if is_last:
             resampled.append(resample(audio[:0], last=True))
         if not resampled:
