@@ -25,8 +25,8 @@ REFERENCE = [
 def test_the_model_is_given_what_it_was_trained_on(
     end_of_turn: SmartTurn, speech: PcmArray, start: int, end: int, probability: float
 ) -> None:
-    # Its weights are quantised as the machine does it best, which may move the last digits.
-    assert end_of_turn.finished(speech[start:end]) == pytest.approx(probability, abs=0.02)
+    # It is quantised, and processors round differently: 0.02 apart with VNNI, 0.05 without.
+    assert end_of_turn.finished(speech[start:end]) == pytest.approx(probability, abs=0.06)
 
 
 def test_only_the_last_eight_seconds_are_heard(end_of_turn: SmartTurn, speech: PcmArray) -> None:
