@@ -45,7 +45,6 @@ def test_an_example_downloads_its_files(example: str) -> None:
     assert "Finished downloading files for livekit.plugins.hark" in said
 
 
-@pytest.mark.slow
 async def test_the_voice_agent_talks_in_the_terminal(sound_card: SoundCard, logs: Path) -> None:
     keyboard, terminal = pty.openpty()
     console = Program(
