@@ -41,8 +41,12 @@ class SharedRecogniser:
 
     def wait_until_loaded(self) -> None:
         """Wait until it can recognise."""
-        deadline = time.monotonic() + LOAD_TIMEOUT_S
-        while "ready " not in self.log:
+        self.wait_for("ready ", timeout_s=LOAD_TIMEOUT_S)
+
+    def wait_for(self, text: str, *, timeout_s: float, count: int = 1) -> None:
+        """Wait until they have logged a text so many times."""
+        deadline = time.monotonic() + timeout_s
+        while self.log.count(text) < count:
             assert time.monotonic() < deadline, self.log
             time.sleep(0.05)
 

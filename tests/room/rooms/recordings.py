@@ -89,11 +89,8 @@ BELIEF = Recording(
     _TWO_CITIES, 8.6, 13.3, "it was the epoch of belief, it was the epoch of incredulity,"
 )
 TIMES_AND_WISDOM = Recording(_TWO_CITIES, 1.0, 8.6, f"{TIMES.text} {WISDOM.text}")
-TWO_CITIES = Recording(
-    _TWO_CITIES, 1.0, 13.3, " ".join(part.text for part in (TIMES, WISDOM, BELIEF))
-)
-SAID_ONCE = ("best", "worst", "wisdom", "foolishness", "belief", "incredulity")
-"""Words of these that are said once each, in this order."""
+SAID_ONCE = ("best", "worst", "wisdom", "foolishness")
+"""Words of `TIMES_AND_WISDOM` that are said once each, in this order."""
 
 EPOCH = Recording(_TWO_CITIES, 8.6, 10.6, "it was the epoch of belief,")
 AGE = Recording(_TWO_CITIES, 4.8, 6.6, "it was the age of wisdom,")
