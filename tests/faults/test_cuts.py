@@ -29,7 +29,7 @@ Report = Callable[[str], None]
 STREAMS_AT_A_TIME = 12
 """As many as two cores recognise in real time."""
 
-SAMPLE_S = 20
+SAMPLE_S = 14
 """Length of the recording that the sample of cuts is tried on."""
 
 EVERY_S = 0.5

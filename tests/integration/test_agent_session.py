@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hearing.recordings import Pcm, beckett, frames, silence
+from hearing.recordings import Pcm, four_sentences, frames, silence
 from hearing.transcripts import DEADLINE_S, hear, texts, until
 from livekit.agents import Agent, UserInputTranscribedEvent
 from livekit.agents.voice.io import AudioInput
@@ -65,7 +65,7 @@ class Hearing:
 async def test_an_agent_session_hears_the_same_in_process_and_served(
     embedded: hark.STT, served: hark.STT
 ) -> None:
-    recording = beckett()
+    recording = four_sentences()
     expected = texts(await hear(embedded.stream(), frames(recording)))
     assert len(expected) > 1
     hearings = [Hearing(embedded), Hearing(served)]

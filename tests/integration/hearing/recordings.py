@@ -29,6 +29,11 @@ def two_sentences() -> Pcm:
     return beckett()[: int(3.2 * RATE)]
 
 
+def four_sentences() -> Pcm:
+    """The first 6.4 s of it, and a second of silence: "... No matter. Try again."."""
+    return np.concatenate((beckett()[: int(6.4 * RATE)], silence(1.0)))
+
+
 def two_times() -> Pcm:
     """Two long sentences, each followed by 1.5 s of silence.
 

@@ -137,6 +137,12 @@ def speech_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def middling_speech_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """6 seconds: from the best of times on, enough for two subtitles."""
+    return _cut(6.0, tmp_path_factory.mktemp("speech") / "middling.wav")
+
+
+@pytest.fixture(scope="session")
 def short_speech_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3 seconds: the best of times."""
     return _cut(3.0, tmp_path_factory.mktemp("speech") / "short.flac")

@@ -11,6 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
+from typer.testing import CliRunner, Result
+
+from hark.cli import app
 
 DEADLINE_S = 30.0
 
@@ -73,35 +76,36 @@ def test_an_interrupted_bench_leaves_no_process_behind(
     assert still_alive(family) == []
 
 
-def test_recordings_that_do_not_exist_are_wrong_usage(run_hark: Callable[..., Any]) -> None:
-    done = run_hark("bench", "nothing.wav")
-    assert done.returncode == 2
+def _bench(*arguments: object, folder: Path | None = None) -> Result:
+    """Run the command in this process, as what is refused needs no other; name a folder of sets."""
+    named = None if folder is None else str(folder)
+    return CliRunner().invoke(app, ["bench", *map(str, arguments)], env={"HARK_SPEECH_DIR": named})
 
 
-def test_a_set_needs_the_folder_with_the_manifest(run_hark: Callable[..., Any]) -> None:
-    done = run_hark("bench", "--set", "turns")
-    assert done.returncode == 2
-    assert "HARK_SPEECH_DIR" in done.stderr
+def test_recordings_that_do_not_exist_are_wrong_usage() -> None:
+    assert _bench("nothing.wav").exit_code == 2
 
 
-def test_an_unknown_set_is_told_before_anything_is_measured(
-    run_hark: Callable[..., Any], labelled_file: Path
-) -> None:
-    done = run_hark("bench", "--set", "other", HARK_SPEECH_DIR=str(labelled_file.parent))
-    assert done.returncode == 1
-    assert "has no set 'other'" in done.stderr
+def test_a_set_needs_the_folder_with_the_manifest() -> None:
+    result = _bench("--set", "turns")
+    assert result.exit_code == 2
+    assert "HARK_SPEECH_DIR" in result.stderr
+
+
+def test_an_unknown_set_is_told_before_anything_is_measured(labelled_file: Path) -> None:
+    result = _bench("--set", "other", folder=labelled_file.parent)
+    assert result.exit_code == 1
+    assert "has no set 'other'" in result.stderr
 
 
 @pytest.mark.parametrize("streams", ["0", "1,x", ""])
-def test_numbers_of_streams_that_make_no_sense_are_wrong_usage(
-    run_hark: Callable[..., Any], streams: str
-) -> None:
-    done = run_hark("bench", "--streams", streams)
-    assert done.returncode == 2
-    assert "--streams" in done.stderr
+def test_numbers_of_streams_that_make_no_sense_are_wrong_usage(streams: str) -> None:
+    result = _bench("--streams", streams)
+    assert result.exit_code == 2
+    assert "--streams" in result.stderr
 
 
-def test_an_unknown_peer_is_answered_with_those_there_are(run_hark: Callable[..., Any]) -> None:
-    done = run_hark("bench", "--against", "everybody")
-    assert done.returncode == 2
-    assert "whisperlivekit" in done.stderr
+def test_an_unknown_peer_is_answered_with_those_there_are() -> None:
+    result = _bench("--against", "everybody")
+    assert result.exit_code == 2
+    assert "whisperlivekit" in result.stderr

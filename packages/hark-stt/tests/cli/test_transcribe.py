@@ -112,11 +112,11 @@ def test_word_times_that_the_model_does_not_have_are_refused(
 @pytest.mark.parametrize("where", ["here", "on a server"])
 @BOTH_MODES
 def test_subtitles_are_cut_at_word_times_where_the_model_has_them(
-    server: str, api_key: str, speech_file: Path, mode: list[str], where: str
+    server: str, api_key: str, middling_speech_file: Path, mode: list[str], where: str
 ) -> None:
     url = ["--url", server] if where == "on a server" else []
     result = _transcribe(
-        "--model", "fake", "-f", "srt", *mode, *url, speech_file, HARK_API_KEY=api_key
+        "--model", "fake", "-f", "srt", *mode, *url, middling_speech_file, HARK_API_KEY=api_key
     )
     assert (result.exit_code, result.stderr) == (0, "")
     found = re.findall(r"00:00:(\d\d,\d{3}) --> ", result.stdout)
