@@ -14,11 +14,14 @@ from hark.errors import ModelFileError, RecognitionError
 # onnxruntime raises one class for each status code, without a common base: hence `Exception`.
 
 
-def load(path: Path, *, threads: int = 1) -> Any:
+def load(
+    model: Path | bytes, *, weights: Mapping[str, NDArray[Any]] | None = None, threads: int = 1
+) -> Any:
     """Load a model on the CPU; gives an `onnxruntime.InferenceSession`, which is thread-safe.
 
     Args:
-        path: of an .ort or .onnx file.
+        model: an .ort or .onnx file, or what is in one.
+        weights: values of constants that the model only declares, by name.
         threads: of onnxruntime within one call.
 
     Raises:
@@ -37,10 +40,15 @@ def load(path: Path, *, threads: int = 1) -> Any:
     # there an end-of-turn probability of 0.85 came out as 0.51, and with this as 0.80. Elsewhere,
     # and for .ort files, it changes nothing.
     options.add_session_config_entry("session.x64quantprecision", "1")
+    if weights:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
+        options.add_external_initializers(list(weights), values)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = model if isinstance(model, bytes) else str(model)
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelFileError(f"onnxruntime cannot load {path}: {error}") from error
+        name = "a built model" if isinstance(model, bytes) else model
+        raise ModelFileError(f"onnxruntime cannot load {name}: {error}") from error
 
 
 def run(

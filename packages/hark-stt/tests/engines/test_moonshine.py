@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hark.audio import SAMPLE_RATE, PcmArray
 from hark.engines import catalogue, registry
 from hark.engines.moonshine import MIN_CONFIDENCE, MoonshineRecognizer
-from hark.engines.moonshine_model import DecoderState, Logits, MoonshineModel
+from hark.engines.moonshine_model import DecoderState, LeanModel, Logits
 from hark.errors import ClosedError, ModelFileError
 from hark.recognizer import Context, Hypothesis, RecognitionOptions
 
@@ -32,6 +32,10 @@ SOUNDS = {
     "a chord": _sines(261.6, 329.6, 392) * (1 + np.sin(2 * np.pi * 2 * _T)) / 2,
     "clicks": np.where(np.arange(len(_T)) % 5_333 == 0, 0.8, 0),
 }
+
+
+TO_A_PAUSE = 76_160
+"""Samples of the sentence up to a pause: half a word may be read in two ways."""
 
 
 def _pcm(audio: NDArray[np.float64]) -> PcmArray:
@@ -120,13 +124,13 @@ def test_streams_of_one_call_do_not_affect_each_other(
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Filled with the number of tokens of each pass of the decoder after the first."""
     counted: list[int] = []
-    extend = MoonshineModel.extend
+    extend = LeanModel.extend
 
-    def counting(self: MoonshineModel, state: DecoderState, tokens: Sequence[int]) -> Logits:
+    def counting(self: LeanModel, state: DecoderState, tokens: Sequence[int]) -> Logits:
         counted.append(len(tokens))
         return extend(self, state, tokens)
 
-    monkeypatch.setattr(MoonshineModel, "extend", counting)
+    monkeypatch.setattr(LeanModel, "extend", counting)
     return counted
 
 
@@ -134,7 +138,7 @@ def test_an_interim_that_repeats_the_previous_hypothesis_takes_one_pass(
     moonshine: MoonshineRecognizer, passes: list[int], sentence: PcmArray
 ) -> None:
     stream = moonshine.open_stream(RecognitionOptions())
-    stream.push(sentence)
+    stream.push(sentence[:TO_A_PAUSE])
     (first,) = moonshine.decode([stream], final=[False])
     steps = len(passes)
     (second,) = moonshine.decode([stream], final=[False])
@@ -163,7 +167,7 @@ def test_a_draft_goes_on_after_a_word_that_changed(
     moonshine: MoonshineRecognizer, passes: list[int], sentence: PcmArray
 ) -> None:
     stream = moonshine.open_stream(RecognitionOptions())
-    stream.push(sentence)
+    stream.push(sentence[:TO_A_PAUSE])
     (hypothesis,) = moonshine.decode([stream], final=[False])
     passes.clear()
     wrong = list(hypothesis.tokens)
@@ -171,7 +175,7 @@ def test_a_draft_goes_on_after_a_word_that_changed(
     moved = moonshine.open_stream(
         RecognitionOptions(), previous=Hypothesis("", tokens=tuple(wrong))
     )
-    moved.push(sentence)
+    moved.push(sentence[:TO_A_PAUSE])
     assert moonshine.decode([moved], final=[False])[0].text == hypothesis.text
     assert len(passes) < len(hypothesis.tokens) / 2
 
@@ -231,5 +235,5 @@ def test_a_damaged_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.bin").symlink_to(folder / "tokenizer.bin")
     (tmp_path / "decoder_model_merged.ort").symlink_to(folder / "decoder_model_merged.ort")
     (tmp_path / "encoder_model.ort").write_bytes(b"not a graph")
-    with pytest.raises(ModelFileError, match=r"cannot load .*encoder_model\.ort"):
+    with pytest.raises(ModelFileError, match=r"encoder_model\.ort is no model"):
         MoonshineRecognizer(tmp_path)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hark.audio import SAMPLE_RATE, PcmArray
+from hark.engines import moonshine_model
 from hark.engines.audio_buffer import AudioBuffer
 from hark.engines.moonshine_model import (
     END_TOKEN,
@@ -120,7 +121,7 @@ class MoonshineRecognizer:
         Raises:
             ModelFileError: a file is missing or unusable.
         """
-        self._model: MoonshineModel | None = MoonshineModel(folder, threads=threads)
+        self._model: MoonshineModel | None = moonshine_model.load(folder, threads=threads)
         self._tokenizer = MoonshineTokenizer(folder / "tokenizer.bin")
         self._language = language
 

@@ -1,19 +1,23 @@
-"""The two graphs of a Moonshine model, run by onnxruntime: an encoder, and a decoder with a cache.
+"""A Moonshine model, run by onnxruntime: an encoder, and a decoder with a cache.
 
-What the tensors mean was found by inspecting the graphs. Batches are of one: with dynamically
-quantised weights, a larger batch lets one stream's audio change another's text.
+Runs the graphs of `moonshine_graphs` where these can be had from a model's files, and the exported
+ones where not. What the exported graphs' tensors mean was found by inspecting them. Batches are of
+one: with dynamically quantised weights, a larger batch lets one stream's audio change another's
+text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hark import inference
+from hark.engines import moonshine_graphs
+from hark.engines.moonshine_graphs import Graphs
 from hark.errors import ModelFileError
 
 START_TOKEN = 1
@@ -24,15 +28,20 @@ MIN_SAMPLES = 1_600
 
 Logits = NDArray[np.float32]
 
+Tensors = dict[str, NDArray[Any]]
+
 
 class DecoderState:
     """What the decoder remembers of one utterance: the audio's and the tokens' keys and values."""
 
-    def __init__(
-        self, fixed: dict[str, NDArray[Any]], cache: dict[str, NDArray[np.float32]]
-    ) -> None:
+    def __init__(self, fixed: Tensors, cache: Tensors) -> None:
         self.fixed = fixed
         self.cache = cache
+
+    @property
+    def length(self) -> int:
+        """Tokens, the start token counted."""
+        return int(next(iter(self.cache.values())).shape[2])
 
     def cut(self, length: int) -> None:
         """Forget all but the first `length` tokens, the start token counted.
@@ -40,36 +49,17 @@ class DecoderState:
         Args:
             length: at most as many as there are.
         """
-        if next(iter(self.cache.values())).shape[2] == length:
+        if self.length == length:
             return
         self.cache = {
             name: np.ascontiguousarray(value[:, :, :length]) for name, value in self.cache.items()
         }
 
 
-class MoonshineModel:
-    """The loaded graphs. One thread at a time."""
+class MoonshineModel(Protocol):
+    """A loaded model. One thread at a time."""
 
-    def __init__(self, folder: Path, *, threads: int = 1) -> None:
-        """Load `encoder_model` and `decoder_model_merged`, as .ort or .onnx.
-
-        Args:
-            folder: where the files are.
-            threads: of onnxruntime within one call.
-
-        Raises:
-            ModelFileError: a file is missing or is not such a graph.
-        """
-        self._encoder = _load(folder, "encoder_model", threads)
-        self._decoder = _load(folder, "decoder_model_merged", threads)
-        inputs = {node.name: node.shape for node in self._decoder.get_inputs()}
-        self._token_cache = [n for n in inputs if n.startswith("past_") and ".decoder." in n]
-        self._audio_cache = [n for n in inputs if n.startswith("past_") and ".encoder." in n]
-        if not self._token_cache or not self._audio_cache:
-            raise ModelFileError(f"{folder} holds no merged Moonshine decoder")
-        _, self._heads, _, self._head_size = inputs[self._token_cache[0]]
-
-    def encode(self, audio: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    def encode(self, audio: NDArray[np.float32]) -> Tensors:
         """Read audio.
 
         Args:
@@ -77,18 +67,13 @@ class MoonshineModel:
 
         Returns:
             What `begin` wants.
-        """
-        mask = np.ones((1, len(audio)), np.int64)
-        feeds: dict[str, NDArray[Any]] = {
-            "input_values": audio[np.newaxis],
-            "attention_mask": mask,
-        }
-        (hidden,) = inference.run(self._encoder, ["last_hidden_state"], feeds)
-        return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
 
-    def begin(
-        self, encoded: dict[str, NDArray[Any]], tokens: Sequence[int]
-    ) -> tuple[Logits, DecoderState]:
+        Raises:
+            RecognitionError: onnxruntime failed.
+        """
+        ...
+
+    def begin(self, encoded: Tensors, tokens: Sequence[int]) -> tuple[Logits, DecoderState]:
         """Read a first run of tokens in one pass.
 
         Args:
@@ -98,9 +83,147 @@ class MoonshineModel:
         Returns:
             Logits, shape (len(tokens), vocabulary): row i is about the token after tokens[i]. And
             the state.
+
+        Raises:
+            RecognitionError: onnxruntime failed.
         """
+        ...
+
+    def extend(self, state: DecoderState, tokens: Sequence[int]) -> Logits:
+        """Read more tokens into the state, in one pass.
+
+        Returns:
+            Logits, shape (len(tokens), vocabulary): row i is about the token after tokens[i].
+
+        Raises:
+            RecognitionError: onnxruntime failed.
+        """
+        ...
+
+
+def load(folder: Path, *, threads: int = 1) -> MoonshineModel:
+    """Load `encoder_model` and `decoder_model_merged`, as .ort or .onnx.
+
+    Args:
+        folder: where the files are.
+        threads: of onnxruntime within one call.
+
+    Raises:
+        ModelFileError: a file is missing or is not such a graph.
+    """
+    encoder, decoder = (_find(folder, name) for name in ("encoder_model", "decoder_model_merged"))
+    if encoder.suffix == decoder.suffix == ".ort":
+        graphs = moonshine_graphs.build(encoder, decoder)
+        if graphs is not None:
+            return LeanModel(graphs, threads=threads)
+    return ExportedModel(encoder, decoder, threads=threads)
+
+
+def _find(folder: Path, name: str) -> Path:
+    path = next((p for p in (folder / f"{name}.ort", folder / f"{name}.onnx") if p.is_file()), None)
+    if path is None:
+        raise ModelFileError(f"{folder} holds neither {name}.ort nor {name}.onnx")
+    return path
+
+
+class LeanModel:
+    """Runs the graphs of `moonshine_graphs`. Satisfies `MoonshineModel`."""
+
+    def __init__(self, graphs: Graphs, *, threads: int = 1) -> None:
+        """Load them.
+
+        Args:
+            graphs: as built.
+            threads: of onnxruntime within one call.
+
+        Raises:
+            ModelFileError: onnxruntime does not take them.
+        """
+        self._encoder, self._cross, self._decoder = (
+            inference.load(graph.model, weights=graph.weights, threads=threads)
+            for graph in (graphs.encoder, graphs.cross, graphs.decoder)
+        )
+        self._cross_names = [output.name for output in self._cross.get_outputs()]
+        self._past = [
+            f"past.{layer}.{part}" for layer in range(graphs.layers) for part in ("key", "value")
+        ]
+        self._present = [name.replace("past", "present", 1) for name in self._past]
+        self._empty = np.zeros((1, graphs.heads, 0, graphs.head_size), np.float32)
+
+    def encode(self, audio: NDArray[np.float32]) -> Tensors:
+        """See `MoonshineModel.encode`."""
+        return self.cross(self.hear(audio))
+
+    def hear(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the encoder; gives its states, shape (1, frames, width)."""
+        feeds = {"audio": audio[np.newaxis, np.newaxis]}
+        hidden: NDArray[np.float32] = inference.run(self._encoder, ["hidden"], feeds)[0]
+        return hidden
+
+    def cross(self, hidden: NDArray[np.float32]) -> Tensors:
+        """From the encoder's states to what the decoder reads of them."""
+        cross = inference.run(self._cross, self._cross_names, {"hidden": hidden})
+        return dict(zip(self._cross_names, cross, strict=True))
+
+    def begin(self, encoded: Tensors, tokens: Sequence[int]) -> tuple[Logits, DecoderState]:
+        """See `MoonshineModel.begin`."""
+        state = DecoderState(encoded, dict.fromkeys(self._past, self._empty))
+        return self._read(state, tokens), state
+
+    def extend(self, state: DecoderState, tokens: Sequence[int]) -> Logits:
+        """See `MoonshineModel.extend`."""
+        return self._read(state, tokens)
+
+    def _read(self, state: DecoderState, tokens: Sequence[int]) -> Logits:
+        feeds = {
+            **state.fixed,
+            **state.cache,
+            "tokens": np.array([tokens], np.int64),
+            "position": np.array([state.length], np.int64),
+        }
+        logits, *present = inference.run(self._decoder, ["logits", *self._present], feeds)
+        state.cache = dict(zip(self._past, present, strict=True))
+        rows: Logits = logits[0]
+        return rows
+
+
+class ExportedModel:
+    """Runs the exported graphs as they are. Satisfies `MoonshineModel`."""
+
+    def __init__(self, encoder: Path, decoder: Path, *, threads: int = 1) -> None:
+        """Load them.
+
+        Args:
+            encoder: the encoder's file.
+            decoder: the merged decoder's file.
+            threads: of onnxruntime within one call.
+
+        Raises:
+            ModelFileError: a file is not such a graph.
+        """
+        self._encoder = inference.load(encoder, threads=threads)
+        self._decoder = inference.load(decoder, threads=threads)
+        inputs = {node.name: node.shape for node in self._decoder.get_inputs()}
+        self._token_cache = [n for n in inputs if n.startswith("past_") and ".decoder." in n]
+        self._audio_cache = [n for n in inputs if n.startswith("past_") and ".encoder." in n]
+        if not self._token_cache or not self._audio_cache:
+            raise ModelFileError(f"{decoder} is no merged Moonshine decoder")
+        _, self._heads, _, self._head_size = inputs[self._token_cache[0]]
+
+    def encode(self, audio: NDArray[np.float32]) -> Tensors:
+        """See `MoonshineModel.encode`."""
+        mask = np.ones((1, len(audio)), np.int64)
+        feeds: Tensors = {
+            "input_values": audio[np.newaxis],
+            "attention_mask": mask,
+        }
+        (hidden,) = inference.run(self._encoder, ["last_hidden_state"], feeds)
+        return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
+
+    def begin(self, encoded: Tensors, tokens: Sequence[int]) -> tuple[Logits, DecoderState]:
+        """See `MoonshineModel.begin`."""
         empty: NDArray[Any] = np.zeros((1, self._heads, 0, self._head_size), np.float32)
-        feeds: dict[str, NDArray[Any]] = {
+        feeds: Tensors = {
             **encoded,
             **{name: empty for name in self._token_cache + self._audio_cache},
             "input_ids": np.array([tokens], np.int64),
@@ -117,11 +240,7 @@ class MoonshineModel:
         return logits[0], DecoderState(fixed, {name: values[name] for name in self._token_cache})
 
     def extend(self, state: DecoderState, tokens: Sequence[int]) -> Logits:
-        """Read more tokens into the state, in one pass.
-
-        Returns:
-            Logits, shape (len(tokens), vocabulary): row i is about the token after tokens[i].
-        """
+        """See `MoonshineModel.extend`."""
         feeds = {**state.fixed, **state.cache, "input_ids": np.array([tokens], np.int64)}
         outputs = ["logits", *map(_present, self._token_cache)]
         logits, *present = inference.run(self._decoder, outputs, feeds)
@@ -132,10 +251,3 @@ class MoonshineModel:
 
 def _present(past: str) -> str:
     return past.replace("past_key_values", "present", 1)
-
-
-def _load(folder: Path, name: str, threads: int) -> Any:
-    path = next((p for p in (folder / f"{name}.ort", folder / f"{name}.onnx") if p.is_file()), None)
-    if path is None:
-        raise ModelFileError(f"{folder} holds neither {name}.ort nor {name}.onnx")
-    return inference.load(path, threads=threads)

@@ -1,0 +1,72 @@
+"""Models in onnxruntime's own format (.ort), read for their weights."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Generated from the format's schema, and part of onnxruntime's wheel.
+from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import (
+    InferenceSession,
+)
+
+from hark.errors import ModelFileError
+
+_DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}  # of TensorDataType
+
+
+@dataclass(frozen=True)
+class OrtModel:
+    """What there is in a model, and in the first branch of each `If`.
+
+    Attributes:
+        weights: constant tensors by name. They look into the file's bytes: read only.
+        inputs: by a node's name, the names of what goes into it, "" for what is left out.
+    """
+
+    weights: dict[str, NDArray[Any]] = field(default_factory=dict)
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read(path: Path) -> OrtModel:
+    """Read a file.
+
+    Raises:
+        ModelFileError: it is missing or no such model.
+    """
+    try:
+        data = path.read_bytes()
+        if not InferenceSession.InferenceSessionBufferHasIdentifier(data, 0):
+            raise ValueError
+        model = OrtModel()
+        for graph in _graphs(InferenceSession.GetRootAs(data).Model().Graph()):
+            _add(graph, model)
+    except (OSError, ValueError, AttributeError, TypeError, struct.error) as error:
+        raise ModelFileError(f"{path} is no model in onnxruntime's format") from error
+    return model
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """A graph and what it branches into: of two branches that do the same, one is enough."""
+    yield graph
+    for node in map(graph.Nodes, range(graph.NodesLength())):
+        if node.OpType() == b"If":
+            yield from _graphs(node.Attributes(0).G())
+
+
+def _add(graph: Any, model: OrtModel) -> None:
+    for tensor in map(graph.Initializers, range(graph.InitializersLength())):
+        dtype = _DTYPES.get(tensor.DataType())
+        if dtype is not None and tensor.RawDataLength():
+            shape = [tensor.Dims(i) for i in range(tensor.DimsLength())]
+            values = tensor.RawDataAsNumpy().view(dtype).reshape(shape)
+            model.weights.setdefault(tensor.Name().decode(), values)
+    for node in map(graph.Nodes, range(graph.NodesLength())):
+        inputs = [node.Inputs(i).decode() for i in range(node.InputsLength())]
+        model.inputs.setdefault(node.Name().decode(), inputs)

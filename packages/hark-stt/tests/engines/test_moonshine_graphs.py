@@ -1,0 +1,118 @@
+"""Tests of hark.engines.moonshine_graphs and ort_format, with the weights of the default model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hark.audio import SAMPLE_RATE, PcmArray, to_float
+from hark.engines import catalogue, moonshine_graphs, moonshine_model, ort_format
+from hark.engines.moonshine_model import (
+    END_TOKEN,
+    START_TOKEN,
+    ExportedModel,
+    LeanModel,
+    Logits,
+    MoonshineModel,
+    Tensors,
+)
+from hark.errors import ModelFileError
+
+DECODER = "decoder_model_merged.ort"
+ENCODER = "encoder_model.ort"
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return catalogue.verify("moonshine-tiny-en")
+
+
+@pytest.fixture(scope="module")
+def lean(folder: Path) -> LeanModel:
+    model = moonshine_model.load(folder)
+    assert isinstance(model, LeanModel)
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path) -> ExportedModel:
+    return ExportedModel(folder / ENCODER, folder / DECODER)
+
+
+def _written(model: MoonshineModel, encoded: Tensors) -> list[int]:
+    tokens = [START_TOKEN]
+    rows, state = model.begin(encoded, tokens)
+    while tokens[-1] != END_TOKEN:
+        tokens.append(int(rows[-1].argmax()))
+        rows = model.extend(state, tokens[-1:])
+    return tokens
+
+
+@pytest.mark.parametrize("seconds", [1, 4, 12])
+def test_the_built_encoder_hears_what_the_exported_one_hears(
+    lean: LeanModel, exported: ExportedModel, speech: PcmArray, seconds: int
+) -> None:
+    audio = to_float(speech[: seconds * SAMPLE_RATE])
+    expected = exported.encode(audio)["encoder_hidden_states"]
+    difference = np.abs(lean.hear(audio) - expected).mean()
+    # Both are some 5 % away from what weights that are not quantised give.
+    assert difference < 0.1 * np.abs(expected).mean()
+
+
+@pytest.mark.parametrize("seconds", [1, 4, 12])
+def test_the_built_decoder_writes_what_the_exported_one_writes(
+    lean: LeanModel, exported: ExportedModel, speech: PcmArray, seconds: int
+) -> None:
+    encoded = exported.encode(to_float(speech[: seconds * SAMPLE_RATE]))
+    expected = _written(exported, encoded)
+    assert len(expected) > 2
+    assert _written(lean, lean.cross(encoded["encoder_hidden_states"])) == expected
+
+
+@pytest.mark.parametrize("first", [1, 4])
+def test_the_built_decoder_gives_the_logits_of_the_exported_one(
+    lean: LeanModel, exported: ExportedModel, speech: PcmArray, first: int
+) -> None:
+    def assert_alike(found: Logits, expected: Logits) -> None:
+        # What one rounds up another may round down, and all that follows is a little different.
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).mean() < 0.1 * np.abs(expected).mean()
+
+    encoded = exported.encode(to_float(speech[: 4 * SAMPLE_RATE]))
+    tokens = [START_TOKEN, 5, 77, 300, 1_000, 20_000, 9, 31_000, 2]
+    expected, expected_state = exported.begin(encoded, tokens[:first])
+    found, state = lean.begin(lean.cross(encoded["encoder_hidden_states"]), tokens[:first])
+    assert_alike(found, expected)
+    for start, end in ((first, 5), (5, 6), (6, len(tokens))):
+        found = lean.extend(state, tokens[start:end])
+        assert_alike(found, exported.extend(expected_state, tokens[start:end]))
+    for one in (state, expected_state):
+        one.cut(3)
+        assert one.length == 3
+    assert_alike(lean.extend(state, tokens[3:]), exported.extend(expected_state, tokens[3:]))
+
+
+def test_another_export_is_run_as_it_is(folder: Path, tmp_path: Path) -> None:
+    assert moonshine_graphs.build(folder / DECODER, folder / DECODER) is None
+    assert moonshine_graphs.build(folder / ENCODER, folder / ENCODER) is None
+    (tmp_path / ENCODER).write_bytes((folder / DECODER).read_bytes())
+    (tmp_path / DECODER).write_bytes((folder / DECODER).read_bytes())
+    assert isinstance(moonshine_model.load(tmp_path), ExportedModel)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind", bytes(10_000)])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.ort"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="no model in onnxruntime's format"):
+        ort_format.read(path)
+
+
+def test_a_model_that_is_cut_off_is_refused(folder: Path, tmp_path: Path) -> None:
+    whole = (folder / ENCODER).read_bytes()
+    path = tmp_path / "cut.ort"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelFileError):
+        ort_format.read(path)
