@@ -458,6 +458,19 @@ async def test_a_pause_gives_the_text_that_becomes_the_final(
     assert (preflight.start, preflight.end, preflight.text) == (final.start, final.end, final.text)
 
 
+async def test_a_pause_does_not_hold_back_what_was_said_just_before_it(
+    connect: Connect, fake_pool: ModelPool, loudness_detector: Any
+) -> None:
+    client = connect(fake_pool, detector=loudness_detector)
+    await client.configure(endpointing=Endpointing(silence_ms=1_000, min_speech_ms=0))
+    speech = _sound(0.5)
+    for piece in np.split(np.concatenate([speech, _silence(0.2)]), 35):
+        await client.say(piece)
+        await asyncio.sleep(0.005)
+    await client.until(lambda: client.of(Interim)[-1].end >= len(speech))
+    assert not client.of(Preflight)
+
+
 async def test_speech_after_a_pause_takes_the_preflight_back(
     connect: Connect, fake_pool: ModelPool, loudness_detector: Any
 ) -> None:

@@ -173,9 +173,9 @@ class Endpointer:
         return self._start
 
     @property
-    def is_pausing(self) -> bool:
-        """Whether an utterance is open but its speaker is silent at the moment."""
-        return self._state is _State.PAUSE
+    def speech_until(self) -> int:
+        """Up to where the speaker of the open utterance has spoken: to here, or to the pause."""
+        return self._pause_start if self._state is _State.PAUSE else self._position
 
     @property
     def settled(self) -> int:

@@ -556,7 +556,7 @@ class Session:
         if not self._wants_interims or utterance.interim is not None:
             return
         is_due = utterance.pushed - utterance.start >= self._next_interim(utterance)
-        if is_due and not self._ear.endpointer.is_pausing:  # only for new speech
+        if is_due and self._ear.endpointer.speech_until > utterance.asked:  # only for new speech
             utterance.asked = utterance.pushed
             end = self._next_anchor(utterance)
             utterance.interim = self._decode(utterance, Priority.INTERIM, end)
