@@ -64,7 +64,7 @@ class _Decode(msgspec.Struct, tag=True):
 class _WireJob(msgspec.Struct):
     stream: int
     offset: int
-    pcm: bytes
+    pcm: memoryview  # of what was received, instead of a copy
     options: RecognitionOptions
     previous: Hypothesis | None
     final: bool
@@ -73,7 +73,7 @@ class _WireJob(msgspec.Struct):
 
 
 class _WireContext(msgspec.Struct):
-    pcm: bytes
+    pcm: memoryview
     tokens: tuple[int, ...]
 
 
@@ -304,12 +304,12 @@ def _to_wire(job: DecodeJob) -> _WireJob:
     return _WireJob(
         job.stream,
         job.offset,
-        job.samples.tobytes(),
+        job.samples.view(np.uint8).data,
         job.options,
         job.previous,
         job.final,
         job.keep,
-        _WireContext(context.samples.tobytes(), context.tokens) if context else None,
+        _WireContext(context.samples.view(np.uint8).data, context.tokens) if context else None,
     )
 
 
