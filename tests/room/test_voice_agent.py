@@ -49,7 +49,9 @@ async def test_two_callers_at_once_are_each_understood_by_a_model_that_was_there
     assert recogniser.models == loaded
 
 
-@pytest.mark.parametrize("agent", ["voice_agent", "vad_agent"])
+@pytest.mark.parametrize(
+    "agent", ["voice_agent", pytest.param("vad_agent", marks=pytest.mark.slow)]
+)
 async def test_a_caller_interrupts_the_agent_and_each_turn_is_answered_once(
     request: pytest.FixtureRequest, livekit: LiveKitServer, agent: str, measured: Measured
 ) -> None:
