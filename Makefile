@@ -13,7 +13,7 @@ LIVEKIT_SERVER_VERSION := v1.13.5
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-browser test-faults test-soak test-room livekit-server check format lock \
-  test-livekit2 bench bench-peers bench-batch bench-overload bench-soak bench-plugin bench-faults bench-wer bench-noise \
+  test-livekit2 bench bench-peers bench-batch bench-profile bench-overload bench-soak bench-plugin bench-faults bench-wer bench-noise \
   pictures clean
 
 help: ## list the targets
@@ -67,6 +67,9 @@ bench-peers: $(VENV_PEERS)/.complete ## the same beside other recognisers (7 GB 
 
 bench-batch: venv ## as how many streams batch decoding is: the limit (HARK_SPEECH_DIR; BENCH_ARGS=...)
 	@$(BIN)/python benchmarks/batch_limit.py $(BENCH_ARGS)
+
+bench-profile: venv ## where the time of decodes goes, on the recordings in HARK_SPEECH_DIR (BENCH_ARGS=...)
+	@$(BIN)/python benchmarks/decode_profile.py $(BENCH_ARGS)
 
 bench-overload: venv ## what a full server does, on the recordings in HARK_SPEECH_DIR (BENCH_ARGS=...)
 	@$(BIN)/python benchmarks/overload.py $(BENCH_ARGS)
