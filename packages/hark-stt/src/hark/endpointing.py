@@ -178,6 +178,13 @@ class Endpointer:
         return self._pause_start if self._state is _State.PAUSE else self._position
 
     @property
+    def awaits_pause(self) -> bool:
+        """Whether the silence lasts, and a pause is about to be announced if it goes on."""
+        if self._state is not _State.PAUSE or self._pause_end is not None:
+            return False
+        return self._position - self._pause_start > self._tail // 2
+
+    @property
     def settled(self) -> int:
         """All audio before this position belongs to closed utterances or to none.
 

@@ -556,10 +556,15 @@ class Session:
         if not self._wants_interims or utterance.interim is not None:
             return
         is_due = utterance.pushed - utterance.start >= self._next_interim(utterance)
-        if is_due and self._ear.endpointer.speech_until > utterance.asked:  # only for new speech
+        if is_due and self._has_new_speech(utterance):
             utterance.asked = utterance.pushed
             end = self._next_anchor(utterance)
             utterance.interim = self._decode(utterance, Priority.INTERIM, end)
+
+    def _has_new_speech(self, utterance: _Utterance) -> bool:
+        """Whether there is something to show that the text of a pause will not show soon."""
+        endpointer = self._ear.endpointer
+        return endpointer.speech_until > utterance.asked and not endpointer.awaits_pause
 
     def _next_interim(self, utterance: _Utterance) -> int:
         assert self._scheduler is not None

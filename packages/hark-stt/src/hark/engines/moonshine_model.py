@@ -8,6 +8,7 @@ text.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 
 from hark import inference
 from hark.engines import moonshine_graphs
-from hark.engines.moonshine_graphs import Graphs
-from hark.errors import ModelFileError
+from hark.engines.moonshine_graphs import DECODER_POSITIONS, Graphs
+from hark.errors import ModelFileError, RecognitionError
+
+logger = logging.getLogger("hark.engines")
 
 START_TOKEN = 1
 END_TOKEN = 2
@@ -115,7 +118,11 @@ def load(folder: Path, *, threads: int = 1) -> MoonshineModel:
     if encoder.suffix == decoder.suffix == ".ort":
         graphs = moonshine_graphs.build(encoder, decoder)
         if graphs is not None:
-            return LeanModel(graphs, threads=threads)
+            try:
+                return LeanModel(graphs, threads=threads)
+            except ModelFileError:
+                pass  # told below
+        logger.info("the model is run as it was exported, which is slower")
     return ExportedModel(encoder, decoder, threads=threads)
 
 
@@ -175,6 +182,8 @@ class LeanModel:
         return self._read(state, tokens)
 
     def _read(self, state: DecoderState, tokens: Sequence[int]) -> Logits:
+        if state.length + len(tokens) > DECODER_POSITIONS:  # onnxruntime 1.20 does not notice
+            raise RecognitionError(f"more than {DECODER_POSITIONS} tokens")
         feeds = {
             **state.fixed,
             **state.cache,

@@ -11,11 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Generated from the format's schema, and part of onnxruntime's wheel.
-from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import (
-    InferenceSession,
-)
-
 from hark.errors import ModelFileError
 
 _DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}  # of TensorDataType
@@ -23,7 +18,7 @@ _DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64}  # 
 
 @dataclass(frozen=True)
 class OrtModel:
-    """What there is in a model, and in the first branch of each `If`.
+    """What there is in a model, and in the else branch of each `If`.
 
     Attributes:
         weights: constant tensors by name. They look into the file's bytes: read only.
@@ -39,7 +34,13 @@ def read(path: Path) -> OrtModel:
 
     Raises:
         ModelFileError: it is missing or no such model.
+        ImportError: this onnxruntime comes without the means.
     """
+    # Generated from the format's schema, and part of onnxruntime's wheel, but promised nowhere.
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import (
+        InferenceSession,
+    )
+
     try:
         data = path.read_bytes()
         if not InferenceSession.InferenceSessionBufferHasIdentifier(data, 0):
@@ -53,11 +54,14 @@ def read(path: Path) -> OrtModel:
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
-    """A graph and what it branches into: of two branches that do the same, one is enough."""
+    """A graph and what it does where a condition is not met, which for a decoder is the most."""
     yield graph
     for node in map(graph.Nodes, range(graph.NodesLength())):
-        if node.OpType() == b"If":
-            yield from _graphs(node.Attributes(0).G())
+        if node.OpType() != b"If":
+            continue
+        for attribute in map(node.Attributes, range(node.AttributesLength())):
+            if attribute.Name() == b"else_branch":
+                yield from _graphs(attribute.G())
 
 
 def _add(graph: Any, model: OrtModel) -> None:
