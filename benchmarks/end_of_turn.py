@@ -33,7 +33,7 @@ from hark.ear import Ear
 from hark.endpointing import EndpointingOptions, SpeechEnded, SpeechStarted
 from hark.engines.smart_turn import SmartTurn, smart_turn
 from hark.errors import HarkError
-from hark.vad import WINDOW, SileroDetector
+from hark.vad import WINDOW, silero_model
 
 SETS = ("turns_test_clean", "ls_word_aligned", "librispeech_test_clean", "librispeech_test_other")
 
@@ -92,7 +92,7 @@ class Figures:
 
 def listen(samples: PcmArray, options: EndpointingOptions, model: Timed) -> list[Span]:
     """Hear a recording window by window, to know when each decision falls."""
-    ear = Ear(SAMPLE_RATE, SileroDetector())
+    ear = Ear(SAMPLE_RATE, silero_model())
     ear.endpointer.options = options
     ear.end_of_turn = model
     spans, start, first = [], 0, 0

@@ -16,13 +16,12 @@ import pytest_asyncio
 import soundfile
 import soxr
 from hypothesis import settings
-from numpy.typing import NDArray
 
 from hark.audio import SAMPLE_RATE, PcmArray
 from hark.engines.pool import ModelPool
 from hark.engines.smart_turn import SmartTurn, smart_turn
 from hark.session import Models, Session
-from hark.vad import WINDOW
+from hark.vad import Memory
 from hark_protocol import (
     PROTOCOL_VERSION,
     Audio,
@@ -213,24 +212,20 @@ async def connect() -> AsyncIterator[Callable[..., Client]]:
 
 
 class LoudnessDetector:
-    """Hears speech in each window that is not all zeros. Satisfies `SpeechDetector`."""
+    """Hears speech in each window that is not all zeros. Satisfies `SpeechDetector`.
+
+    Of a stream it remembers how many windows it has heard.
+    """
 
     def __init__(self) -> None:
-        self.resets = 0
-        self.reset()
+        self.unheard: Memory = np.zeros(1, np.float32)
+        self.afresh = 0
+        """How many windows were the first of their streams."""
 
-    def push(self, samples: PcmArray) -> NDArray[np.float32]:
-        """See `SpeechDetector.push`."""
-        waiting = np.concatenate((self._waiting, samples))
-        whole = len(waiting) // WINDOW
-        self._waiting = waiting[whole * WINDOW :]
-        windows = waiting[: whole * WINDOW].reshape(whole, WINDOW)
-        return windows.any(axis=1).astype(np.float32)
-
-    def reset(self) -> None:
-        """See `SpeechDetector.reset`."""
-        self.resets += 1
-        self._waiting = np.zeros(0, np.int16)
+    def score(self, windows: PcmArray, memories: Memory) -> tuple[Memory, Memory]:
+        """See `SpeechDetector.score`."""
+        self.afresh += int((memories == 0).sum())
+        return windows.any(axis=1).astype(np.float32), memories + 1
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hark.audio import PcmArray, scale_position
-from hark.ear import Ear, EndOfTurnModel
+from hark.ear import Ear, EndOfTurnModel, hear_together
 from hark.endpointing import (
     GRID,
     EndpointEvent,
@@ -23,14 +23,14 @@ from hark.endpointing import (
 )
 from hark.engines.smart_turn import SmartTurn
 from hark.errors import RecognitionError
-from hark.vad import WINDOW, SileroDetector
+from hark.vad import WINDOW, silero_model
 
 RATES = [8_000, 16_000, 22_050, 44_100, 48_000]
 OPTIONS = EndpointingOptions(silence_ms=240)  # five utterances in the speech
 
 
 def _ear(rate: int, *, start: int = 0) -> Ear:
-    ear = Ear(rate, SileroDetector(), start=start)
+    ear = Ear(rate, silero_model(), start=start)
     ear.endpointer.options = OPTIONS
     return ear
 
@@ -128,12 +128,11 @@ def test_after_a_flush_nothing_of_before_is_heard(
 def test_what_follows_an_utterance_is_heard_afresh(loudness_detector: type[Any]) -> None:
     detector = loudness_detector()
     ear = Ear(16_000, detector)
-    resets = detector.resets
     audio = np.zeros(80_000, np.int16)
     audio[16_000:32_000] = 1
     events = ear.push(audio)
     assert len(_spans(events)) == 1
-    assert detector.resets == resets + 1
+    assert detector.afresh == 2
 
 
 def test_what_is_left_after_a_cut_is_heard_again(loudness_detector: type[Any]) -> None:
@@ -144,6 +143,70 @@ def test_what_is_left_after_a_cut_is_heard_again(loudness_detector: type[Any]) -
     assert spans[0][0] == 0
     assert spans[-1][1] == 160_000
     assert all(end == start for (_, end), (start, _) in pairwise(spans))
+
+
+# --- side by side
+
+
+def _hear_side_by_side(
+    ears: list[Ear], streams: list[PcmArray], chunk: int
+) -> list[list[EndpointEvent]]:
+    """Hear some streams chunk by chunk, each in chunks a little longer than the one before."""
+    events: list[list[EndpointEvent]] = [[] for _ in ears]
+    for i in range(-(-max(map(len, streams)) // chunk)):
+        hearings = [
+            ear.hearing(stream[i * (chunk + j) :][: chunk + j])
+            for j, (ear, stream) in enumerate(zip(ears, streams, strict=True))
+        ]
+        hear_together(hearings)
+        for heard, hearing in zip(events, hearings, strict=True):
+            heard += hearing.events.result()
+    closings = [ear.closing() for ear in ears]
+    hear_together(closings)
+    return [[*heard, *one.events.result()] for heard, one in zip(events, closings, strict=True)]
+
+
+@pytest.mark.parametrize("chunk", [1_600, 7_777, 300_000])
+def test_ears_that_hear_side_by_side_hear_what_each_hears_alone(
+    speech: PcmArray, chunk: int
+) -> None:
+    streams = [np.roll(speech[: 60_000 + 11_000 * i], 5_000 * i) for i in range(14)]
+    alone = [_hear(_ear(16_000), stream, chunk) for stream in streams]
+    assert sum(len(_spans(events)) for events in alone) > len(streams)
+    assert _hear_side_by_side([_ear(16_000) for _ in streams], streams, chunk) == alone
+
+
+class _Hater:
+    """Fails on each window that begins with 13. Satisfies `SpeechDetector`."""
+
+    unheard = np.zeros(0, np.float32)
+
+    def score(self, windows: PcmArray, memories: Any) -> Any:
+        if (windows[:, 0] == 13).any():
+            raise ZeroDivisionError
+        return np.ones(len(windows), np.float32), memories
+
+
+def test_an_ear_that_fails_is_the_only_one_to_fail() -> None:
+    detector = _Hater()
+    hearings = [
+        Ear(16_000, detector).hearing(np.full(16_000, value, np.int16)) for value in (1, 13, 2)
+    ]
+    hearings.insert(1, Ear(16_000, detector).hearing(None))  # type: ignore[arg-type]
+    hear_together(hearings)
+    errors = [type(hearing.events.exception()) for hearing in hearings]
+    assert errors == [type(None), TypeError, ZeroDivisionError, type(None)]
+    for hearing in (hearings[0], hearings[3]):
+        assert [type(event) for event in hearing.events.result()] == [SpeechStarted]
+
+
+def test_what_was_cancelled_is_not_heard(loudness_detector: type[Any]) -> None:
+    cancelled, other = (Ear(16_000, loudness_detector()) for _ in range(2))
+    hearings = [ear.hearing(np.ones(16_000, np.int16)) for ear in (cancelled, other)]
+    hearings[0].events.cancel()
+    hear_together(hearings)
+    assert cancelled.audio.end == 0
+    assert len(hearings[1].events.result()) == 1
 
 
 # --- with an end-of-turn model

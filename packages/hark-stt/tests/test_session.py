@@ -999,18 +999,17 @@ async def test_a_bug_is_an_internal_error_and_shows_in_the_log(
     fake_pool: ModelPool, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
-        def push(self, samples: PcmArray) -> Any:
-            raise ZeroDivisionError
+        unheard = np.zeros(0, np.float32)
 
-        def reset(self) -> None:
-            pass
+        def score(self, windows: PcmArray, memories: Any) -> Any:
+            raise ZeroDivisionError
 
     answers = await _answers(fake_pool, FIRST, Audio(bytes(32_000)), detector=Broken)
     assert isinstance(answers[-1], Error)
     assert (answers[-1].code, answers[-1].retryable) == ("internal", True)
     (record,) = (record for record in caplog.records if record.message == "session failed")
     assert record.error == "ZeroDivisionError"
-    assert "in push" in record.trace
+    assert "in score" in record.trace
 
 
 async def test_after_an_error_everything_is_ignored(fake_pool: ModelPool) -> None:

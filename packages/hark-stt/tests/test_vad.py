@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hark import vad
-from hark.audio import PcmArray, to_float
+from hark import inference, vad
+from hark.audio import SAMPLE_RATE, PcmArray, to_float
 from hark.errors import ModelFileError
-from hark.vad import WINDOW, SileroDetector, SileroModel, silero_model
+from hark.vad import MOST_AT_ONCE, WINDOW, SileroModel, silero_model
 
 Probabilities = NDArray[np.float32]
 
 
+def _score(*streams: PcmArray) -> list[Probabilities]:
+    """Score streams of one length side by side, window by window."""
+    model = silero_model()
+    audio = np.stack(streams)
+    memories = np.stack([model.unheard] * len(streams))
+    columns = []
+    for i in range(audio.shape[1] // WINDOW):
+        probabilities, memories = model.score(audio[:, i * WINDOW :][:, :WINDOW], memories)
+        columns.append(probabilities)
+    return list(np.stack(columns, axis=1))
+
+
+def _turned(speech: PcmArray, count: int) -> list[PcmArray]:
+    """The speech from so many places on."""
+    return [np.roll(speech, -i * len(speech) // count) for i in range(count)]
+
+
 @pytest.fixture(scope="module")
 def expected(speech: PcmArray) -> Probabilities:
-    return SileroDetector().push(speech)
+    (probabilities,) = _score(speech)
+    return probabilities
 
 
-def test_there_is_a_probability_for_each_whole_window(
-    speech: PcmArray, expected: Probabilities
-) -> None:
+def test_each_window_gets_a_probability(speech: PcmArray, expected: Probabilities) -> None:
     assert expected.shape == (len(speech) // WINDOW,)
     assert expected.dtype == np.float32
     assert 0 <= expected.min() <= expected.max() <= 1
@@ -37,74 +53,45 @@ def test_speech_is_told_from_silence(expected: Probabilities) -> None:
 
 def test_noise_and_silence_are_no_speech() -> None:
     noise = np.random.default_rng(0).normal(0, 300, 32_000).astype(np.int16)
-    for audio in (noise, np.zeros(32_000, np.int16)):
-        assert (SileroDetector().push(audio)[10:] < 0.2).all()
+    for probabilities in _score(noise, np.zeros(32_000, np.int16)):
+        assert (probabilities[10:] < 0.2).all()
 
 
 def test_each_window_is_scored_with_the_64_samples_before_it(
     speech: PcmArray, expected: Probabilities
 ) -> None:
-    model = silero_model()
-    state = np.zeros((2, 1, 128), np.float32)
+    session = inference.load(SileroModel._path())
+    state, rate = np.zeros((2, 1, 128), np.float32), np.array(16_000)
     padded = np.concatenate((np.zeros(64, np.float32), to_float(speech)))
     for i in range(100):
         window = padded[i * WINDOW : (i + 1) * WINDOW + 64]
-        probability, state = model.run(window[np.newaxis], state)
-        assert expected[i] == np.float32(probability)
+        probability, state = session.run(
+            None, {"input": window[np.newaxis], "state": state, "sr": rate}
+        )
+        assert expected[i] == probability
 
 
-@pytest.mark.parametrize("chunk", [1, 160, 511, 512, 513, 1_600, 7_777])
-def test_any_chunking_gives_the_very_same_probabilities(
-    speech: PcmArray, expected: Probabilities, chunk: int
+@pytest.mark.parametrize("count", [2, 3, 4, 7, 8, MOST_AT_ONCE, MOST_AT_ONCE + 1, 16, 40])
+def test_a_stream_gets_the_very_same_probabilities_by_itself_and_in_company(
+    speech: PcmArray, expected: Probabilities, count: int
 ) -> None:
-    detector = SileroDetector()
-    length = 16_000 if chunk == 1 else len(speech)
-    parts = [detector.push(speech[i : min(i + chunk, length)]) for i in range(0, length, chunk)]
-    assert np.array_equal(np.concatenate(parts), expected[: length // WINDOW])
-
-
-def test_less_than_a_window_gives_nothing_yet(speech: PcmArray) -> None:
-    detector = SileroDetector()
-    assert detector.push(speech[:0]).shape == (0,)
-    assert detector.push(speech[: WINDOW - 1]).shape == (0,)
-    assert detector.push(speech[WINDOW - 1 : WINDOW]).shape == (1,)
-
-
-def test_a_reset_detector_is_like_a_new_one(speech: PcmArray, expected: Probabilities) -> None:
-    detector = SileroDetector()
-    detector.push(speech[50_000:70_100])  # leaves a part of a window behind, too
-    detector.reset()
-    assert np.array_equal(detector.push(speech), expected)
-
-
-def test_two_interleaved_streams_do_not_hear_each_other(
-    speech: PcmArray, expected: Probabilities
-) -> None:
-    other_speech = speech[::-1].copy()
-    other_expected = SileroDetector().push(other_speech)
-    one, other = SileroDetector(), SileroDetector()
-    parts, other_parts = [], []
-    for i in range(0, len(speech), 1_000):
-        parts.append(one.push(speech[i : i + 1_000]))
-        other_parts.append(other.push(other_speech[i : i + 1_000]))
-    assert np.array_equal(np.concatenate(parts), expected)
-    assert np.array_equal(np.concatenate(other_parts), other_expected)
+    streams = _turned(speech[: 6 * SAMPLE_RATE], count)
+    alone = [_score(stream)[0] for stream in streams]
+    assert np.array_equal(alone[0], expected[: len(alone[0])])
+    assert np.array_equal(_score(*streams), alone)
 
 
 def test_streams_in_several_threads_do_not_hear_each_other(
     speech: PcmArray, expected: Probabilities
 ) -> None:
-    results: list[Probabilities] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(SileroDetector().push(speech)))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 4
-    assert all(np.array_equal(result, expected) for result in results)
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(_score, [speech] * 4))
+    assert all(np.array_equal(result, expected) for (result,) in results)
+
+
+def test_what_is_remembered_of_a_stream_that_begins_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        silero_model().unheard[0] = 1
 
 
 def test_the_model_is_loaded_once() -> None:

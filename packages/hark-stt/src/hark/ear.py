@@ -1,19 +1,23 @@
 """The front end of a session: the client's audio in, utterances out.
 
 Resampling, voice activity detection and endpointing, in that order. Computes, so it belongs in a
-thread.
+thread. Voice activity detection is cheaper for many windows at once, so ears may hear side by side.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+import numpy as np
 
 from hark.audio import EMPTY, SAMPLE_RATE, PcmArray, PcmBuffer, Resampler
 from hark.endpointing import Endpointer, EndpointEvent, EndpointingOptions, SpeechPaused
 from hark.errors import RecognitionError
-from hark.vad import WINDOW, SpeechDetector
+from hark.vad import WINDOW, Memory, SpeechDetector
 
 logger = logging.getLogger("hark.ear")
 
@@ -36,6 +40,82 @@ class EndOfTurnModel(Protocol):
         ...
 
 
+_Windows = Generator[PcmArray, Any, list[EndpointEvent]]
+"""Gives windows, wants the probability of speech in each (a float), returns what they decide."""
+
+
+class Hearing:
+    """Audio that an ear is about to hear."""
+
+    def __init__(self, ear: Ear, windows: _Windows) -> None:
+        """See `Ear.hearing` and `Ear.closing`, which make these."""
+        self.ear = ear
+        self.events: Future[list[EndpointEvent]] = Future()
+        """What it decides, in order. To cancel it is of use only until it begins."""
+        self.window = EMPTY
+        """To be scored next, while there are no events yet."""
+        self._windows = windows
+
+    def alone(self) -> list[EndpointEvent]:
+        """Hear it now, without company."""
+        hear_together([self])
+        return self.events.result()
+
+    def begin(self) -> None:
+        """Find the first window, if it was not cancelled."""
+        if self.events.set_running_or_notify_cancel():
+            self._go_on(None)
+
+    def take(self, probability: float, memory: Memory) -> None:
+        """Take what the detector makes of the window; find the next."""
+        self.ear.memory = memory
+        self._go_on(probability)
+
+    def fail(self, error: Exception) -> None:
+        """Give up."""
+        self.events.set_exception(error)
+
+    def _go_on(self, probability: float | None) -> None:
+        try:
+            self.window = self._windows.send(probability)
+        except StopIteration as stop:
+            self.events.set_result(stop.value)
+        except Exception as error:
+            self.fail(error)
+
+
+def hear_together(hearings: Iterable[Hearing]) -> None:
+    """Hear side by side, window by window. Each has its events as soon as it is through.
+
+    Args:
+        hearings: of different ears. Who fails ends for itself, not for the others.
+    """
+    groups: defaultdict[SpeechDetector, list[Hearing]] = defaultdict(list)
+    for hearing in hearings:
+        hearing.begin()
+        groups[hearing.ear.detector].append(hearing)
+    for detector, group in groups.items():
+        while group := [hearing for hearing in group if not hearing.events.done()]:
+            _score(detector, group)
+
+
+def _score(detector: SpeechDetector, hearings: Sequence[Hearing]) -> None:
+    try:
+        probabilities, memories = detector.score(
+            np.array([hearing.window for hearing in hearings]),
+            np.array([hearing.ear.memory for hearing in hearings]),
+        )
+    except Exception as error:
+        if len(hearings) == 1:
+            hearings[0].fail(error)
+            return
+        for hearing in hearings:  # to find out whose fault it is
+            _score(detector, [hearing])
+        return
+    for i, probability in enumerate(probabilities.tolist()):
+        hearings[i].take(probability, memories[i].copy())
+
+
 class Ear:
     """Hears one stream."""
 
@@ -44,13 +124,13 @@ class Ear:
 
         Args:
             sample_rate: of the incoming audio, in Hz.
-            detector: fresh; it belongs to this stream.
+            detector: may be shared with other ears.
             start: position of the first sample, at 16 kHz.
         """
         self._resampler = Resampler(sample_rate) if sample_rate != SAMPLE_RATE else None
-        self._detector = detector
-        self._heard = start  # position up to which the detector has audio
-        self._scored = start  # position up to which the endpointer has probabilities
+        self.detector = detector
+        self.memory = detector.unheard
+        """What the detector has to remember of the audio before `Endpointer.position`."""
         self.end_of_turn: EndOfTurnModel | None = None
         """Asked once at each pause, where the endpointer's options say so."""
         self.endpointer = Endpointer(WINDOW, EndpointingOptions(), start=start)
@@ -59,35 +139,41 @@ class Ear:
 
     def push(self, samples: PcmArray) -> list[EndpointEvent]:
         """Take audio at the incoming rate, shape (n,), any n; give what it decides, in order."""
-        self.audio.append(self._resampler.push(samples) if self._resampler else samples)
-        return self._listen()
+        return self.hearing(samples).alone()
 
     def flush(self) -> list[EndpointEvent]:
         """Close whatever is open, at the end of all audio so far."""
+        return self.closing().alone()
+
+    def hearing(self, samples: PcmArray) -> Hearing:
+        """What `push` does, for whoever hears it; the one before must be over by then."""
+        return Hearing(self, self._push(samples))
+
+    def closing(self) -> Hearing:
+        """What `flush` does, likewise."""
+        return Hearing(self, self._flush())
+
+    def _push(self, samples: PcmArray) -> _Windows:
+        self.audio.append(self._resampler.push(samples) if self._resampler else samples)
+        return (yield from self._listen())
+
+    def _flush(self) -> _Windows:
         self.audio.append(self._resampler.flush() if self._resampler else EMPTY)
-        events = [*self._listen(), *self.endpointer.flush(self.audio.end)]
-        self._start_afresh()
+        events = yield from self._listen()
+        events += self.endpointer.flush(self.audio.end)
+        self.memory = self.detector.unheard
         return events
 
-    def _listen(self) -> list[EndpointEvent]:
+    def _listen(self) -> _Windows:
         events: list[EndpointEvent] = []
-        while self._heard < self.audio.end:
-            audio = self.audio.read(self._heard, self.audio.end)
-            self._heard = self.audio.end
-            events += self._follow(self._detector.push(audio).tolist())
-        return events
-
-    def _follow(self, probabilities: Sequence[float]) -> list[EndpointEvent]:
-        events: list[EndpointEvent] = []
-        for probability in probabilities:
-            self._scored += WINDOW
+        while (end := self.endpointer.position + WINDOW) <= self.audio.end:
+            probability: float = yield self.audio.read(end - WINDOW, end)
             for event in self.endpointer.push(probability):
                 events.append(event)
                 if isinstance(event, SpeechPaused):
                     self._judge(event)
-            if self.endpointer.position != self._scored:
-                self._start_afresh()
-                break
+            if self.endpointer.position != end:  # to be heard afresh from there
+                self.memory = self.detector.unheard
         return events
 
     def _judge(self, pause: SpeechPaused) -> None:
@@ -98,7 +184,3 @@ class Ear:
                 self.endpointer.judge(self.end_of_turn.finished(audio))
             except RecognitionError:  # the same audio would fail again, however often it is sent
                 logger.error("end-of-turn model failed")
-
-    def _start_afresh(self) -> None:
-        self._detector.reset()
-        self._heard = self._scored = self.endpointer.position

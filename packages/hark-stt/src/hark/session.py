@@ -47,7 +47,7 @@ from hark.errors import (
 from hark.outbox import Outbox
 from hark.recognizer import Context, Hypothesis, RecognitionOptions
 from hark.scheduler import Decoded, DecodeStream, Priority, Scheduler
-from hark.vad import SileroDetector, SpeechDetector
+from hark.vad import SpeechDetector, silero_model
 from hark_protocol import (
     MAX_POSITION,
     Audio,
@@ -203,7 +203,7 @@ class Session:
         limits: SessionLimits = SessionLimits(),
         *,
         is_live: bool = True,
-        detector: Callable[[], SpeechDetector] = SileroDetector,
+        detector: Callable[[], SpeechDetector] = silero_model,
     ) -> None:
         """Wait for the first config.
 
@@ -212,13 +212,13 @@ class Session:
             limits: announced to the client in `ready`.
             is_live: whether somebody waits for each final, as in a conversation; recordings yield
                 to such sessions.
-            detector: makes the voice activity detector.
+            detector: gives the voice activity detector, which may be shared.
         """
         self.id = uuid.uuid4().hex
         self._models = models
         self._limits = limits
         self._is_live = is_live
-        self._make_detector = detector
+        self._detector = detector
         self._outbox = Outbox()
         self._moved = asyncio.Event()  # set whenever there may be room again
         self._loop = asyncio.get_running_loop()
@@ -342,7 +342,7 @@ class Session:
         self._scheduler = self._models.select(_or(config.model, None), _or(config.language, None))
         self._settled = start
         self._finalized = self._new_from = self._to_core(self._start_sample)
-        self._ear = Ear(self._sample_rate, self._make_detector(), start=start)
+        self._ear = Ear(self._sample_rate, self._detector(), start=start)
         self._configure(config)
         self._outbox.put(self._ready(self._scheduler))
         if self._is_draining:

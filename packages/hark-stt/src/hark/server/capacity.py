@@ -26,11 +26,12 @@ import platformdirs
 from hark import recording
 from hark.audio import SAMPLE_RATE, PcmArray, read_audio
 from hark.cores import usable_cores
+from hark.ear import Ear
 from hark.engines.pool import ModelPool
 from hark.errors import AudioError
 from hark.recognizer import RecognitionOptions
 from hark.scheduler import Decoded, Priority, Scheduler
-from hark.vad import SileroDetector
+from hark.vad import silero_model
 from hark.version import __version__
 
 logger = logging.getLogger("hark.server")
@@ -50,7 +51,8 @@ of it, and the rest of the machine is there for bursts."""
 
 VAD_MULTIPLE = 3
 """A session's cost outside of the workers, in terms of its voice activity detection: its messages,
-sockets and resampling take about twice as much again."""
+sockets and resampling take about twice as much again. Many are heard side by side, for about half
+of what one costs that is measured alone; what that saves is left for bursts."""
 
 MOST_BUSY = 0.6
 """Share of the machine's time to plan with. The rest is for pauses that were none, for context, and
@@ -64,7 +66,7 @@ class Cost:
 
     Attributes:
         speech_s: of one worker, while all are at work.
-        vad_s: of voice activity detection.
+        vad_s: of voice activity detection, for a session that is alone.
     """
 
     speech_s: float
@@ -121,7 +123,7 @@ def measure(scheduler: Scheduler, samples: PcmArray) -> Cost:
     """
     duration_s = len(samples) / SAMPLE_RATE
     rounds = [_timed(lambda: _decode_everywhere(scheduler, samples)) for _ in range(ROUNDS)]
-    vad = [_timed(lambda: SileroDetector().push(samples)) for _ in range(ROUNDS)]
+    vad = [_timed(lambda: Ear(SAMPLE_RATE, silero_model()).push(samples)) for _ in range(ROUNDS)]
     return Cost(min(rounds) / duration_s, min(vad) / duration_s)
 
 
