@@ -15,7 +15,7 @@ import traceback
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -24,7 +24,6 @@ import msgspec
 from hark.agreement import StablePrefix
 from hark.audio import EMPTY, SAMPLE_RATE, PcmArray, pcm_from_bytes, scale_position
 from hark.cadence import next_interim
-from hark.cores import usable_cores
 from hark.ear import Ear, EndOfTurnModel
 from hark.endpointing import (
     EndpointEvent,
@@ -44,6 +43,7 @@ from hark.errors import (
     SettingsError,
     WorkerError,
 )
+from hark.listening import listen
 from hark.outbox import Outbox
 from hark.recognizer import Context, Hypothesis, RecognitionOptions
 from hark.scheduler import Decoded, DecodeStream, Priority, Scheduler
@@ -97,13 +97,6 @@ _PIECE_S = 1.0  # longest audio looked at in one go: a big message must not hold
 _STALL_S = 1.0  # seconds of keeping the client waiting after which it is told that we still live
 
 _T = TypeVar("_T")
-
-# One thread for all sessions' ears: together they need a fraction of a core.
-_ears = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hark-ear")
-
-# Others for those with an end-of-turn model: each of its answers takes as long as hundreds of
-# windows, for which nobody else should have to wait. The threads are started when they are needed.
-_turn_ears = ThreadPoolExecutor(usable_cores(), thread_name_prefix="hark-turn-ear")
 
 
 class Models(Protocol):
@@ -430,7 +423,7 @@ class Session:
             longest = f"a session may last {self._limits.max_session_s} s; go on in a new one"
             self.fail(Error.from_code("session_too_long", longest))
             return
-        events = await self._loop.run_in_executor(self._ear_thread, self._ear.push, samples)
+        events = await asyncio.wrap_future(listen(self._ear.hearing(samples)))
         if self._outbox.is_finished:
             return  # closed meanwhile
         self._received += len(samples)
@@ -438,7 +431,7 @@ class Session:
         self._report(at_least_s=PROGRESS_INTERVAL_S)
 
     async def _finish_audio(self, answer: Flushed | Closed) -> None:
-        events = await self._loop.run_in_executor(self._ear_thread, self._ear.flush)
+        events = await asyncio.wrap_future(listen(self._ear.closing()))
         if self._outbox.is_finished:
             return  # closed meanwhile
         self._follow(events)
@@ -450,10 +443,6 @@ class Session:
         self._loop.call_later(_STALL_S, self._tell_of_wait, marker)
         self._advance_line()
         await self._wait_for_room()
-
-    @property
-    def _ear_thread(self) -> ThreadPoolExecutor:
-        return _turn_ears if self._ear.endpointer.options.asks_model else _ears
 
     async def _wait_for_room(self) -> None:
         while (

@@ -18,8 +18,8 @@ WINDOW = 512
 """Samples in a window, 32 ms: what Silero VAD was trained on at 16 kHz."""
 
 MOST_AT_ONCE = 12
-"""Windows in one call of Silero VAD. On a core of an AMD EPYC, a window took 176 us by itself, 117 of
-two, 88 of four, 73 of eight, 70 of twelve, 74 of sixteen and 89 of forty."""
+"""Windows in one call of Silero VAD. On a core of an AMD EPYC, a window took 176 us by itself, 117
+of two, 88 of four, 73 of eight, 70 of twelve, 74 of sixteen and 89 of forty."""
 
 Memory = NDArray[np.float32]
 """What a detector has to remember of a stream, shape (m,): m and the values are its own affair."""
