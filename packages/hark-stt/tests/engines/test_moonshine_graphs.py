@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -125,6 +127,16 @@ def test_another_export_is_run_as_it_is(folder: Path, tmp_path: Path) -> None:
     (tmp_path / ENCODER).write_bytes((folder / DECODER).read_bytes())
     (tmp_path / DECODER).write_bytes((folder / DECODER).read_bytes())
     assert isinstance(moonshine_model.load(tmp_path), ExportedModel)
+
+
+def test_reading_a_model_imports_none_of_onnxruntimes_tools(folder: Path) -> None:
+    # They import PyTorch where that is installed: hundreds of megabytes for each worker.
+    program = (
+        "import sys; from pathlib import Path; from hark.engines import ort_format; "
+        f"ort_format.read(Path({str(folder / ENCODER)!r})); "
+        "sys.exit('onnxruntime.tools' in sys.modules or any('ort_format' in p for p in sys.path))"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", bytes(10_000)])

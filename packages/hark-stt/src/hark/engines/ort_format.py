@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from hark.errors import ModelFileError
@@ -36,21 +39,32 @@ def read(path: Path) -> OrtModel:
         ModelFileError: it is missing or no such model.
         ImportError: this onnxruntime comes without the means.
     """
-    # Generated from the format's schema, and part of onnxruntime's wheel, but promised nowhere.
-    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import (
-        InferenceSession,
-    )
-
+    schema = _schema()
     try:
         data = path.read_bytes()
-        if not InferenceSession.InferenceSessionBufferHasIdentifier(data, 0):
+        if not schema.InferenceSessionBufferHasIdentifier(data, 0):
             raise ValueError
         model = OrtModel()
-        for graph in _graphs(InferenceSession.GetRootAs(data).Model().Graph()):
+        for graph in _graphs(schema.GetRootAs(data).Model().Graph()):
             _add(graph, model)
     except (OSError, ValueError, AttributeError, TypeError, struct.error) as error:
         raise ModelFileError(f"{path} is no model in onnxruntime's format") from error
     return model
+
+
+def _schema() -> Any:
+    """The class of a whole file, generated from the format's schema.
+
+    It comes with onnxruntime's wheel, but is promised nowhere. Its package is found by its folder:
+    to import `onnxruntime.tools` means to import PyTorch, too, where that is installed.
+    """
+    folder = str(Path(onnxruntime.__file__).parent / "tools" / "ort_format_model")
+    sys.path.append(folder)
+    try:
+        module = importlib.import_module("ort_flatbuffers_py.fbs.InferenceSession")
+    finally:
+        sys.path.remove(folder)
+    return module.InferenceSession
 
 
 def _graphs(graph: Any) -> Iterator[Any]:
