@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -84,19 +84,28 @@ class Hearing:
             self.fail(error)
 
 
-def hear_together(hearings: Iterable[Hearing]) -> None:
+def hear_together(hearings: Sequence[Hearing]) -> None:
     """Hear side by side, window by window. Each has its events as soon as it is through.
 
     Args:
         hearings: of different ears. Who fails ends for itself, not for the others.
     """
-    groups: defaultdict[SpeechDetector, list[Hearing]] = defaultdict(list)
+    try:
+        _hear(hearings)
+    except Exception as error:  # a bug must leave nobody waiting, nor end the thread of all
+        for hearing in hearings:
+            if not hearing.events.done():
+                hearing.fail(error)
+
+
+def _hear(hearings: Sequence[Hearing]) -> None:
+    groups: defaultdict[int, list[Hearing]] = defaultdict(list)
     for hearing in hearings:
         hearing.begin()
-        groups[hearing.ear.detector].append(hearing)
-    for detector, group in groups.items():
+        groups[id(hearing.ear.detector)].append(hearing)
+    for group in groups.values():
         while group := [hearing for hearing in group if not hearing.events.done()]:
-            _score(detector, group)
+            _score(group[0].ear.detector, group)
 
 
 def _score(detector: SpeechDetector, hearings: Sequence[Hearing]) -> None:
@@ -112,8 +121,8 @@ def _score(detector: SpeechDetector, hearings: Sequence[Hearing]) -> None:
         for hearing in hearings:  # to find out whose fault it is
             _score(detector, [hearing])
         return
-    for i, probability in enumerate(probabilities.tolist()):
-        hearings[i].take(probability, memories[i].copy())
+    for hearing, probability, memory in zip(hearings, probabilities, memories, strict=True):
+        hearing.take(float(probability), memory.copy())
 
 
 class Ear:

@@ -22,18 +22,27 @@ time. Event loop, thread and VAD took 13 ms of processing time for a second of a
 the 19 of one stream after another, and 16 ms from round to round saved no more."""
 
 
+BACK_S = 0.002
+"""Seconds that one who is back from the last round waits for others: who comes again so soon is
+sent faster than real time, or in very small pieces, and must not fall behind."""
+
+_END_TIMEOUT_S = 5.0
+
+
 class Listener:
     """One thread that hears, in rounds, all that wait: side by side, which is cheaper.
 
     Streams in real time would hardly ever meet, so rounds begin some time apart: the more came to
-    the last, the longer the next may gather. But as soon as all of the last wait again nobody is
-    worth waiting for: neither a single stream nor many that are sent faster than real time are held
-    up.
+    the last, the longer the next may gather. But one who is back from the last round hardly waits,
+    and nobody does when all are back: neither a single stream nor many that are sent faster than
+    real time are held up.
     """
 
-    def __init__(self, *, each_s: float = EACH_S, most_s: float = MOST_S) -> None:
-        """Args: each_s, most_s: instead of `EACH_S` and `MOST_S`."""
-        self._each_s, self._most_s = each_s, most_s
+    def __init__(
+        self, *, each_s: float = EACH_S, most_s: float = MOST_S, back_s: float = BACK_S
+    ) -> None:
+        """Args: each_s, most_s, back_s: instead of `EACH_S`, `MOST_S` and `BACK_S`."""
+        self._each_s, self._most_s, self._back_s = each_s, most_s, back_s
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition(threading.Lock())
         self._waiting: list[Hearing] = []
@@ -52,11 +61,14 @@ class Listener:
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the ears are closed")
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # as after a fork
                 self._start()
             self._waiting.append(hearing)
-            self._missing.discard(id(hearing.ear))
-            if len(self._waiting) == 1 or not self._missing:
+            is_back = id(hearing.ear) in self._missing
+            if is_back:
+                self._missing.discard(id(hearing.ear))
+                self._next_round = min(self._next_round, time.monotonic() + self._back_s)
+            if is_back or len(self._waiting) == 1:
                 self._changed.notify()
 
     def close(self) -> None:
@@ -65,12 +77,13 @@ class Listener:
             self._is_closed = True
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_END_TIMEOUT_S)
 
     def _start(self) -> None:
         # A daemon, or the interpreter would wait for it before it calls `close`.
-        self._thread = threading.Thread(target=self._run, name="hark-ear", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="hark-ear", daemon=True)
+        thread.start()
+        self._thread = thread  # not before: one that does not start is tried again
         atexit.register(self.close)
 
     def _run(self) -> None:
@@ -86,13 +99,11 @@ class Listener:
         """Wait for the next round; nobody comes to it only when there are no more."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            now = time.monotonic()
-            if now < self._next_round:
-                self._changed.wait_for(self._are_all_back, self._next_round - now)
-                now = time.monotonic()
+            while not self._are_all_back() and (left_s := self._next_round - time.monotonic()) > 0:
+                self._changed.wait(left_s)
             gathered, self._waiting = self._waiting, []
             self._missing = {id(hearing.ear) for hearing in gathered}
-            self._next_round = now + min(len(gathered) * self._each_s, self._most_s)
+            self._next_round = time.monotonic() + min(len(gathered) * self._each_s, self._most_s)
             return gathered
 
     def _are_all_back(self) -> bool:
