@@ -19,20 +19,20 @@ from rooms.recordings import (
     TIMES_AND_WISDOM,
     TRY_AGAIN,
 )
-from rooms.words import assert_told_once, count_word_errors
+from rooms.words import MOST_ERRORS, assert_told_once, count_word_errors
 from rooms.workers import Worker
 
 pytestmark = [pytest.mark.room, pytest.mark.timeout(120)]
 
 Measured = Callable[[str], None]
 
-LAST_WORDS = {"ann": "worst of times", "bob": "again", "cat": "incredul"}
+CALLERS = ("ann", "bob", "cat")
 
 
 async def test_three_people_who_talk_at_once_are_each_captioned_with_their_own_words(
     livekit: LiveKitServer, captions_agent: Worker, measured: Measured
 ) -> None:
-    async with Call(livekit, agent=captions_agent.name, callers=tuple(LAST_WORDS)) as call:
+    async with Call(livekit, agent=captions_agent.name, callers=CALLERS) as call:
         await asyncio.gather(*(caller.is_heard() for caller in call.callers))
         speeches = await asyncio.gather(
             *(
@@ -41,15 +41,18 @@ async def test_three_people_who_talk_at_once_are_each_captioned_with_their_own_w
             )
         )
         captions = call.captions
-        await captions.until(
-            lambda: all(last in captions.text(name).lower() for name, last in LAST_WORDS.items()),
-            timeout_s=10,
-        )
-    assert {caption.speaker for caption in captions.all} == set(LAST_WORDS)
-    for name, speech, most_errors in zip(LAST_WORDS, speeches, (0.1, 0.25, 0.1), strict=True):
+        heard = dict(zip(CALLERS, speeches, strict=True))
+
+        def is_all_final(name: str) -> bool:
+            last = captions.of(name)[-1:]
+            return any(one.is_final and one.at > heard[name].last_speech_at for one in last)
+
+        await captions.until(lambda: all(map(is_all_final, CALLERS)), timeout_s=10)
+    assert {caption.speaker for caption in captions.all} == set(CALLERS)
+    for name, speech in heard.items():
         assert_in_order(captions.of(name))
         errors = count_word_errors(speech.recording.text, captions.text(name))
-        assert errors.rate <= most_errors, captions.text(name)
+        assert errors.rate <= MOST_ERRORS, captions.text(name)
         assert not captions.of(name)[0].is_final
         latency_s = captions.finals(name)[-1].at - speech.last_speech_at
         assert latency_s > 0
@@ -71,7 +74,7 @@ async def test_no_word_is_lost_or_told_twice_when_the_server_is_killed_and_comes
     assert_in_order(captions.of("ann"))
     assert_told_once(SAID_ONCE, captions.text("ann"))
     errors = count_word_errors(TIMES_AND_WISDOM.text, captions.text("ann"))
-    assert errors.rate <= 0.1, captions.text("ann")
+    assert errors.rate <= MOST_ERRORS, captions.text("ann")
     latency_s = captions.finals("ann")[-1].at - speech.last_speech_at
     measured(f"WER {errors.rate:.1%}, last final {latency_s:.2f} s after the last speech")
 
@@ -91,5 +94,5 @@ async def test_what_a_caller_said_before_leaving_in_the_middle_of_a_sentence_is_
         await captions.until(lambda: bool(captions.finals("bob")), timeout_s=10)
     assert_in_order(captions.of("ann"))
     said = "It was the best of times, it was the worst"
-    assert count_word_errors(said, captions.text("ann")).rate <= 0.3, captions.text("ann")
-    assert count_word_errors(EPOCH.text, captions.text("bob")).rate <= 0.2
+    assert count_word_errors(said, captions.text("ann")).rate <= MOST_ERRORS, captions.text("ann")
+    assert count_word_errors(EPOCH.text, captions.text("bob")).rate <= MOST_ERRORS

@@ -22,6 +22,12 @@ from rooms.recordings import EPOCH, TRY_AGAIN, Recording
 RATE = 16_000
 FRAME_SAMPLES = RATE // 50
 
+BY_SPEED = {
+    SpeechEventType.INTERIM_TRANSCRIPT,
+    SpeechEventType.PREFLIGHT_TRANSCRIPT,
+    SpeechEventType.RECOGNITION_USAGE,
+}
+
 Told = tuple[SpeechEventType, list[tuple[str, float, float, str | None]]]
 """An event: its type, and the text, times and speaker of its alternatives."""
 
@@ -41,12 +47,12 @@ async def attributed() -> AsyncIterator[Attributed]:
 
 
 async def hear(stream: RecognizeStream, *recordings: Recording) -> list[Told]:
-    """All that a stream says of recordings but its interims, which depend on its speed."""
+    """All that a stream says of recordings but what depends on its speed."""
     told: list[Told] = []
 
     async def read() -> None:
         async for event in stream:
-            if event.type is not SpeechEventType.INTERIM_TRANSCRIPT:
+            if event.type not in BY_SPEED:
                 of = [(a.text, a.start_time, a.end_time, a.speaker_id) for a in event.alternatives]
                 told.append((event.type, of))
 
