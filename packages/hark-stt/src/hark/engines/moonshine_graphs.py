@@ -14,18 +14,16 @@ is quantised, so that the sixth decimal of one number now and then moves others 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from hark.engines import ort_format
 from hark.engines.ort_format import OrtModel
+from hark.graph_builder import ORT_DOMAIN, Graph, GraphBuilder
 
 ENCODER_POSITIONS = 4_096
 """Frames that the encoder tells apart: 98 s, twice the longest utterance with its context."""
@@ -33,24 +31,7 @@ ENCODER_POSITIONS = 4_096
 DECODER_POSITIONS = 1_024
 """Tokens that the decoder tells apart: 157 s of the fastest speech."""
 
-_OPSET = 18
-_IR_VERSION = 9
-_INLINE_BYTES = 1_024  # constants up to this size stand in the graph: shapes must
 _EPSILON = 1e-5  # of all normalisations, as exported
-_ORT = "com.microsoft"  # the domain of onnxruntime's own operators
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A graph for `inference.load`.
-
-    Attributes:
-        model: ONNX, serialised, without its weights.
-        weights: by name.
-    """
-
-    model: bytes
-    weights: Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -137,31 +118,13 @@ class _Shape:
         return self.heads * self.head_size
 
 
-@dataclass
-class _Builder:
+class _Builder(GraphBuilder):
     """A graph in the making, after the pattern of an exported one."""
 
-    export: OrtModel
-    shape: _Shape
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
-    inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
-    outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
-
-    def input(self, name: str, kind: int, shape: Sequence[str | int]) -> str:
-        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
-        return name
-
-    def output(self, name: str, value: str | None = None) -> str:
-        """Declare an output; `value` is what it is, unless a node of the caller's writes it."""
-        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-        if value is not None:
-            self.nodes.append(helper.make_node("Identity", [value], [name]))
-        return name
-
-    def constant(self, name: str, values: NDArray[Any]) -> str:
-        self.constants[name] = values
-        return name
+    def __init__(self, export: OrtModel, shape: _Shape) -> None:
+        super().__init__()
+        self.export = export
+        self.shape = shape
 
     def weight(self, name: str) -> str:
         return self.constant(name, self.export.weights[name])
@@ -169,18 +132,6 @@ class _Builder:
     def weight_of(self, node: str, number: int) -> str:
         """The weight that goes into an exported node, as so manieth of its inputs."""
         return self.weight(self.export.inputs[node][number])
-
-    def add(
-        self,
-        kind: str,
-        inputs: Sequence[str],
-        outputs: Sequence[str] | None = None,
-        **attributes: Any,
-    ) -> str:
-        """Add a node; gives its first output."""
-        outputs = outputs or [f"v{len(self.nodes)}"]
-        self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
-        return outputs[0]
 
     def normalise(self, node: str, value: str) -> str:
         scale = self.weight_of(node, 1)
@@ -197,12 +148,12 @@ class _Builder:
         values, scale, zero = value
         weight, weight_scale, weight_zero = (self.weight_of(node, i) for i in (1, 3, 5))
         inputs = [values, weight, scale, weight_scale, zero, weight_zero]
-        return self.add("MatMulIntegerToFloat", inputs, domain=_ORT)
+        return self.add("MatMulIntegerToFloat", inputs, domain=ORT_DOMAIN)
 
     def multiply(self, node: str, value: str) -> str:
         """What an exported `DynamicQuantizeMatMul` does."""
         weights = [self.weight(name) if name else "" for name in self.export.inputs[node][1:]]
-        return self.add("DynamicQuantizeMatMul", [value, *weights], domain=_ORT)
+        return self.add("DynamicQuantizeMatMul", [value, *weights], domain=ORT_DOMAIN)
 
     def rotations(self, node: str, positions: int) -> tuple[str, str]:
         """Cosines and sines for so many positions, from the frequencies of an exported node."""
@@ -215,7 +166,7 @@ class _Builder:
         return self.add(
             "RotaryEmbedding",
             [value, position, *rotations],
-            domain=_ORT,
+            domain=ORT_DOMAIN,
             interleaved=1,
             num_heads=self.shape.heads,
             rotary_embedding_dim=2 * cosines.shape[1],
@@ -232,7 +183,7 @@ class _Builder:
             "MultiHeadAttention",
             inputs,
             outputs,
-            domain=_ORT,
+            domain=ORT_DOMAIN,
             num_heads=self.shape.heads,
             scale=1 / math.sqrt(self.shape.head_size),
             unidirectional=int(past_only),
@@ -240,30 +191,6 @@ class _Builder:
 
     def sum(self, one: str, other: str) -> str:
         return self.add("Add", [one, other])
-
-    def finish(self) -> Graph:
-        values = {name: np.ascontiguousarray(value) for name, value in self.constants.items()}
-        weights = {n: value for n, value in values.items() if value.nbytes > _INLINE_BYTES}
-        constants = [
-            _stub(name, value) if name in weights else numpy_helper.from_array(value, name)
-            for name, value in values.items()
-        ]
-        graph = helper.make_graph(self.nodes, "hark", self.inputs, self.outputs, constants)
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_ORT, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
-        return Graph(model.SerializeToString(), weights)
-
-
-def _stub(name: str, value: NDArray[Any]) -> onnx.TensorProto:
-    """A constant without its values, which are given when the graph is loaded."""
-    stub = TensorProto(
-        name=name,
-        data_type=helper.np_dtype_to_tensor_dtype(value.dtype),
-        dims=value.shape,
-        data_location=TensorProto.EXTERNAL,
-    )
-    stub.external_data.add(key="location", value="given when loaded")
-    return stub
 
 
 def _encoder(export: OrtModel, shape: _Shape) -> Graph:
@@ -280,7 +207,7 @@ def _encoder(export: OrtModel, shape: _Shape) -> Graph:
         value = graph.sum(value, graph.multiply(f"{name}/self_attn/o_proj/MatMul_quant", heard))
         normal = graph.normalise(f"{name}/post_attention_layernorm/LayerNormalization", value)
         inner = graph.multiply(f"{name}/mlp/fc1/MatMul_quant", normal)
-        inner = graph.add("Gelu", [inner], domain=_ORT)
+        inner = graph.add("Gelu", [inner], domain=ORT_DOMAIN)
         value = graph.sum(value, graph.multiply(f"{name}/mlp/fc2/MatMul_quant", inner))
     # The exported node also adds up the last layer: its weight is the third input.
     scale = graph.weight_of("SkipLayerNormalization", 2)
@@ -302,7 +229,7 @@ def _frames(graph: _Builder, audio: str) -> str:
     for node, stride_length in (("/conv2/Conv", 3), ("/conv3/Conv", 2)):
         weights = [graph.weight_of(node, i) for i in (1, 2)]
         value = graph.add("Conv", [value, *weights], strides=[stride_length])
-        value = graph.add("Gelu", [value], domain=_ORT)
+        value = graph.add("Gelu", [value], domain=ORT_DOMAIN)
     return graph.add("Transpose", [value], perm=[0, 2, 1])
 
 
@@ -372,7 +299,7 @@ def _decoder_layer(
     inner = graph.multiply(f"{name}/mlp/fc1/MatMul_quant", normal)
     halves = [f"v{len(graph.nodes)}.{half}" for half in ("value", "gate")]
     graph.add("Split", [inner], halves, axis=-1, num_outputs=2)
-    gate = graph.add("QuickGelu", [halves[1]], domain=_ORT, alpha=1.0)
+    gate = graph.add("QuickGelu", [halves[1]], domain=ORT_DOMAIN, alpha=1.0)
     inner = graph.add("Mul", [halves[0], gate])
     return graph.sum(value, graph.multiply(f"{name}/mlp/fc2/MatMul_quant", inner))
 
