@@ -160,10 +160,10 @@ def _hear_side_by_side(
         ]
         hear_together(hearings)
         for heard, hearing in zip(events, hearings, strict=True):
-            heard += hearing.events.result()
+            heard += hearing.events
     closings = [ear.closing() for ear in ears]
     hear_together(closings)
-    return [[*heard, *one.events.result()] for heard, one in zip(events, closings, strict=True)]
+    return [[*heard, *one.events] for heard, one in zip(events, closings, strict=True)]
 
 
 @pytest.mark.parametrize("chunk", [1_600, 7_777, 300_000])
@@ -194,19 +194,31 @@ def test_an_ear_that_fails_is_the_only_one_to_fail() -> None:
     ]
     hearings.insert(1, Ear(16_000, detector).hearing(None))  # type: ignore[arg-type]
     hear_together(hearings)
-    errors = [type(hearing.events.exception()) for hearing in hearings]
-    assert errors == [type(None), TypeError, ZeroDivisionError, type(None)]
+    assert all(hearing.is_over for hearing in hearings)
     for hearing in (hearings[0], hearings[3]):
-        assert [type(event) for event in hearing.events.result()] == [SpeechStarted]
+        assert [type(event) for event in hearing.events] == [SpeechStarted]
+    for hearing, error in zip(hearings[1:3], (TypeError, ZeroDivisionError), strict=True):
+        with pytest.raises(error):
+            hearing.events  # noqa: B018
+
+
+def test_who_is_over_is_told_of_once_and_at_once() -> None:
+    detector = _Hater()
+    lengths = (2_000, 300, 16_000, 2_000)
+    hearings = [Ear(16_000, detector).hearing(np.ones(n, np.int16)) for n in lengths]
+    hearings[3].cancel()
+    told: list[list[int]] = []
+    hear_together(hearings, lambda over: told.append([hearings.index(one) for one in over]))
+    assert told == [[1, 3], [0], [2]]
 
 
 def test_what_was_cancelled_is_not_heard(loudness_detector: type[Any]) -> None:
     cancelled, other = (Ear(16_000, loudness_detector()) for _ in range(2))
     hearings = [ear.hearing(np.ones(16_000, np.int16)) for ear in (cancelled, other)]
-    hearings[0].events.cancel()
+    hearings[0].cancel()
     hear_together(hearings)
     assert cancelled.audio.end == 0
-    assert len(hearings[1].events.result()) == 1
+    assert len(hearings[1].events) == 1
 
 
 # --- with an end-of-turn model

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,20 +49,36 @@ class Hearing:
     def __init__(self, ear: Ear, windows: _Windows) -> None:
         """See `Ear.hearing` and `Ear.closing`, which make these."""
         self.ear = ear
-        self.events: Future[list[EndpointEvent]] = Future()
-        """What it decides, in order. To cancel it is of use only until it begins."""
+        self.is_over = False
+        """Whether it has been heard, failed or was cancelled."""
         self.window = EMPTY
-        """To be scored next, while there are no events yet."""
+        """To be scored next, while it is not over."""
         self._windows = windows
+        self._events: list[EndpointEvent] = []
+        self._error: Exception | None = None
+        self._is_cancelled = False
+
+    @property
+    def events(self) -> list[EndpointEvent]:
+        """What it decided, in order, once it is over. Raises what went wrong."""
+        if self._error is not None:
+            raise self._error
+        return self._events
 
     def alone(self) -> list[EndpointEvent]:
         """Hear it now, without company."""
         hear_together([self])
-        return self.events.result()
+        return self.events
+
+    def cancel(self) -> None:
+        """Do not hear it. Thread-safe, and of use only until it begins."""
+        self._is_cancelled = True
 
     def begin(self) -> None:
         """Find the first window, if it was not cancelled."""
-        if self.events.set_running_or_notify_cancel():
+        if self._is_cancelled:
+            self.is_over = True
+        else:
             self._go_on(None)
 
     def take(self, probability: float, memory: Memory) -> None:
@@ -73,39 +88,56 @@ class Hearing:
 
     def fail(self, error: Exception) -> None:
         """Give up."""
-        self.events.set_exception(error)
+        self._error = error
+        self.is_over = True
 
     def _go_on(self, probability: float | None) -> None:
         try:
             self.window = self._windows.send(probability)
         except StopIteration as stop:
-            self.events.set_result(stop.value)
+            self._events = stop.value
+            self.is_over = True
         except Exception as error:
             self.fail(error)
 
 
-def hear_together(hearings: Sequence[Hearing]) -> None:
-    """Hear side by side, window by window. Each has its events as soon as it is through.
+def hear_together(
+    hearings: Sequence[Hearing], tell: Callable[[list[Hearing]], None] = lambda over: None
+) -> None:
+    """Hear side by side, window by window.
 
     Args:
         hearings: of different ears. Who fails ends for itself, not for the others.
+        tell: is told at once, of each of them once, who is over.
     """
     try:
-        _hear(hearings)
+        _hear(hearings, tell)
     except Exception as error:  # a bug must leave nobody waiting, nor end the thread of all
-        for hearing in hearings:
-            if not hearing.events.done():
-                hearing.fail(error)
+        left = [hearing for hearing in hearings if not hearing.is_over]
+        for hearing in left:
+            hearing.fail(error)
+        tell(left)
 
 
-def _hear(hearings: Sequence[Hearing]) -> None:
-    groups: defaultdict[int, list[Hearing]] = defaultdict(list)
+def _hear(hearings: Sequence[Hearing], tell: Callable[[list[Hearing]], None]) -> None:
     for hearing in hearings:
         hearing.begin()
+    groups: defaultdict[int, list[Hearing]] = defaultdict(list)
+    for hearing in _tell_who_is_over(hearings, tell):
         groups[id(hearing.ear.detector)].append(hearing)
     for group in groups.values():
-        while group := [hearing for hearing in group if not hearing.events.done()]:
+        while group:
             _score(group[0].ear.detector, group)
+            group = _tell_who_is_over(group, tell)
+
+
+def _tell_who_is_over(
+    hearings: Sequence[Hearing], tell: Callable[[list[Hearing]], None]
+) -> list[Hearing]:
+    """Gives the others."""
+    if over := [hearing for hearing in hearings if hearing.is_over]:
+        tell(over)
+    return [hearing for hearing in hearings if not hearing.is_over]
 
 
 def _score(detector: SpeechDetector, hearings: Sequence[Hearing]) -> None:

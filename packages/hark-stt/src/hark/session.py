@@ -423,7 +423,7 @@ class Session:
             longest = f"a session may last {self._limits.max_session_s} s; go on in a new one"
             self.fail(Error.from_code("session_too_long", longest))
             return
-        events = await asyncio.wrap_future(listen(self._ear.hearing(samples)))
+        events = await listen(self._ear.hearing(samples))
         if self._outbox.is_finished:
             return  # closed meanwhile
         self._received += len(samples)
@@ -431,7 +431,7 @@ class Session:
         self._report(at_least_s=PROGRESS_INTERVAL_S)
 
     async def _finish_audio(self, answer: Flushed | Closed) -> None:
-        events = await asyncio.wrap_future(listen(self._ear.closing()))
+        events = await listen(self._ear.closing())
         if self._outbox.is_finished:
             return  # closed meanwhile
         self._follow(events)

@@ -37,6 +37,9 @@ LINGER_S = 2.0
 """Longest wait for the client's half of the closing handshake. Until then it may go on sending to
 nobody: what is not read makes the system reset the connection, and the close code is lost."""
 
+MAX_QUEUED = 2
+"""Messages that wait to be taken at which no more is read from a client."""
+
 MAX_FRAGMENTS = 1_000
 """Most frames that a message may come in: each costs memory, even one with nothing in it."""
 
@@ -113,7 +116,14 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
                 b"".join(self.frames).decode()
             except UnicodeDecodeError:
                 self.frames = [b""]  # which is no message either
+        # By itself uvicorn stops reading at each message, and goes on when it is taken: two system
+        # calls for every message of every client.
+        is_paused, self.read_paused = self.read_paused, True
         super().send_receive_event_to_app()
+        self.read_paused = is_paused
+        if not is_paused and self.queue.qsize() >= MAX_QUEUED:
+            self.read_paused = True
+            self.transport.pause_reading()
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) < MAX_FRAGMENTS:

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hark.server.auth import chosen_subprotocol
 from hark.server.chatter import CHATTER_PER_S, Chatter
+from hark.server.patience import Patience
 from hark.server.service import Service
 from hark.server.settings import ServerSettings
 from hark.session import Session
@@ -122,15 +123,21 @@ class _Bridge:
 
     async def _read(self) -> None:
         """Hand messages to the session; ends when one is wrong or none comes for too long."""
-        while True:
-            timeout_s = self._patience_s()
+        with anyio.CancelScope() as scope:
+            patience = Patience(scope)
             try:
-                with anyio.fail_after(timeout_s):
-                    data = await self._receive()
-            except TimeoutError:
-                message = f"no message for {timeout_s:g} s"
-                self._session.fail(Error.from_code("idle_timeout", message))
-                return
+                await self._read_with(patience)
+            finally:
+                patience.stop()
+        if patience.is_over:
+            message = f"no message for {self._patience_s():g} s"
+            self._session.fail(Error.from_code("idle_timeout", message))
+
+    async def _read_with(self, patience: Patience) -> None:
+        while True:
+            patience.wait(self._patience_s())
+            data = await self._receive()
+            patience.came()
             try:
                 received = self._connection.receive(data)
             except RemoteProtocolError as error:
