@@ -61,10 +61,10 @@ class Profiled:
         return hypothesis
 
     def _timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
+        def timed(*arguments: Any, **options: Any) -> Any:
             started = time.perf_counter()
             try:
-                return call(*arguments)
+                return call(*arguments, **options)
             finally:
                 self.seconds[part] += time.perf_counter() - started
                 self.calls[part] += 1

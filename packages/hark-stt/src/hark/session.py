@@ -26,6 +26,7 @@ from hark.audio import EMPTY, SAMPLE_RATE, PcmArray, pcm_from_bytes, scale_posit
 from hark.cadence import next_interim
 from hark.ear import Ear, EndOfTurnModel
 from hark.endpointing import (
+    TAIL,
     EndpointEvent,
     SpeechEnded,
     SpeechPaused,
@@ -174,6 +175,7 @@ class _Pause:
     """The text of an utterance if it ends with this pause."""
 
     end: int
+    speech_end: int
     future: Future[Decoded] | None = None
 
 
@@ -497,7 +499,7 @@ class Session:
         utterance = self._open
         assert utterance is not None, "the endpointer opens an utterance before anything else"
         if isinstance(event, SpeechPaused):
-            utterance.pause = _Pause(event.end)
+            utterance.pause = _Pause(event.end, event.speech_end)
             if utterance.interim is not None:
                 utterance.interim.cancel()
         elif isinstance(event, SpeechResumed):
@@ -540,7 +542,7 @@ class Session:
         pause = utterance.pause
         if pause is not None:
             if pause.future is None and self._is_live:
-                pause.future = self._decode_whole(utterance, Priority.PREFLIGHT, pause.end)
+                pause.future = self._decode_whole(utterance, Priority.PREFLIGHT, pause)
             return
         if not self._wants_interims or utterance.interim is not None:
             return
@@ -589,7 +591,7 @@ class Session:
         self._remember(utterance, event.end)
         pause = utterance.pause
         if pause is None or pause.future is None or pause.end != event.end:
-            utterance.final = self._decode_whole(utterance, Priority.FINAL, event.end)
+            utterance.final = self._decode_whole(utterance, Priority.FINAL, event)
             return
         utterance.final = pause.future
         if pause.future.done():
@@ -606,12 +608,13 @@ class Session:
     # --- from hypotheses to messages
 
     def _decode_whole(
-        self, utterance: _Utterance, priority: Priority, end: int
+        self, utterance: _Utterance, priority: Priority, until: _Pause | SpeechEnded
     ) -> Future[Decoded] | None:
-        """Ask for the text up to `end`; None while one that it goes on from has no final yet."""
+        """Ask for the text if it ends so; None while one it goes on from has no final yet."""
         if not all(earlier.is_done for earlier in utterance.before):
             return None
-        return self._decode(utterance, priority, end, _context(utterance, end))
+        context, silence = _context(utterance, until.end), _missing_silence(until)
+        return self._decode(utterance, priority, until.end, context, silence)
 
     def _decode(
         self,
@@ -619,12 +622,14 @@ class Session:
         priority: Priority,
         end: int | None,
         context: Context | None = None,
+        silence: int = 0,
     ) -> Future[Decoded]:
         future = utterance.stream.decode(
             priority if self._is_live else Priority.RECORDING,
             final=priority is not Priority.INTERIM,
             length=None if end is None else end - utterance.start,
             context=context,
+            silence=silence,
         )
 
         def hand_over(done: Future[Decoded]) -> None:
@@ -719,8 +724,7 @@ class Session:
         if utterance.ended is None:
             self._ask(utterance)
         elif utterance.final is None:
-            end = utterance.ended.end
-            utterance.final = self._decode_whole(utterance, Priority.FINAL, end)
+            utterance.final = self._decode_whole(utterance, Priority.FINAL, utterance.ended)
 
     def _transcript(
         self, kind: Callable[..., _T], utterance: _Utterance, end: int, hypothesis: Hypothesis
@@ -832,6 +836,16 @@ class Session:
 def _fits(before: Sequence[_Utterance], end: int) -> bool:
     """Whether an utterance that ends there may be decoded together with those before it."""
     return not before or end - before[0].start <= CONTEXT_LENGTH
+
+
+def _missing_silence(until: _Pause | SpeechEnded) -> int:
+    """What a short pause lacks of the silence that models like to hear after the last word.
+
+    With 300 ms of endpointing silence four sets of 4125 words had 280 errors without it and 265
+    with it.
+    """
+    pause = until.end - until.speech_end
+    return max(0, TAIL - pause) if pause else 0  # no pause: cut in the middle of speech
 
 
 def _context(utterance: _Utterance, end: int) -> Context | None:

@@ -115,6 +115,20 @@ def test_the_built_decoder_gives_the_logits_of_the_exported_one(
     assert np.max(cases) < 0.25
 
 
+@pytest.mark.parametrize("known", [1, 3])
+def test_what_is_known_is_read_without_logits(
+    lean: LeanModel, exported: ExportedModel, speech: PcmArray, known: int
+) -> None:
+    tokens = [START_TOKEN, 5, 77, 300, 1_000]
+    for model in (lean, exported):
+        encoded = model.encode(to_float(speech[: 2 * SAMPLE_RATE]))
+        rows, state = model.begin(encoded, tokens, known=known)
+        all_rows, _ = model.begin(encoded, tokens)
+        assert state.length == len(tokens)
+        # Not to the last bit: fewer rows are quantised together.
+        assert _difference(rows, all_rows[known:]) < 0.1
+
+
 def test_too_many_tokens_are_refused(lean: LeanModel, speech: PcmArray) -> None:
     tokens = [START_TOKEN] * (moonshine_graphs.DECODER_POSITIONS + 1)
     with pytest.raises(RecognitionError, match="tokens"):

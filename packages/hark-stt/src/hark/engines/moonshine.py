@@ -212,8 +212,8 @@ def _decode_audio(model: MoonshineModel, stream: MoonshineStream) -> _Decoded:
     log_probabilities: list[float] = []
     proposal = draft[: limit - 1]
     known = [START_TOKEN, *stream.context_tokens]
-    rows, state = model.begin(model.encode(audio), [*known, *proposal])
-    rows = rows[len(known) - 1 :]
+    tokens_read = [*known, *proposal]
+    rows, state = model.begin(model.encode(audio), tokens_read, known=len(known) - 1)
     while True:
         choices = rows.argmax(axis=-1)
         kept = _agreement(choices, proposal)

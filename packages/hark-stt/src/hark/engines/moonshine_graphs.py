@@ -42,9 +42,10 @@ class Graphs:
         encoder: `audio` (1, 1, samples) -> `hidden` (1, frames, width).
         cross: `hidden` -> for each layer `cross.N.key` and `cross.N.value`
             (1, heads, frames, head size), what the decoder reads of the audio.
-        decoder: `tokens` (1, n), `position` (1,) of the first of them, for each layer those of
-            `cross` and `past.N.key`, `past.N.value` (1, heads, position, head size) -> `logits`
-            (1, n, vocabulary), `present.N.key` and `present.N.value` with n more positions.
+        decoder: `tokens` (1, n), `position` (1,) of the first of them, `known` (1,), for each layer
+            those of `cross` and `past.N.key`, `past.N.value` (1, heads, position, head size) ->
+            `logits` of all but the first `known` of the tokens (1, n - known, vocabulary),
+            `present.N.key` and `present.N.value` with n more positions.
         layers: of the decoder.
         heads: of each layer.
         head_size: width of each head.
@@ -234,6 +235,7 @@ def _frames(graph: _Builder, audio: str) -> str:
 
 
 _ZERO = np.zeros(1, np.float32)
+_LAST = np.array([np.iinfo(np.int64).max])
 
 
 def _cross(export: OrtModel, shape: _Shape) -> Graph:
@@ -256,6 +258,9 @@ def _decoder(export: OrtModel, shape: _Shape) -> Graph:
     rotations = graph.rotations("/model/decoder/rotary_emb/Expand", DECODER_POSITIONS)
     for layer in range(shape.layers):
         value = _decoder_layer(graph, layer, value, position, rotations)
+    # Half of the weights are those of the last product: of what is known it would be in vain.
+    end, axis = graph.constant("end", _LAST), graph.constant("axis", np.array([1]))
+    value = graph.add("Slice", [value, graph.input("known", TensorProto.INT64, [1]), end, axis])
     normal = graph.normalise("/model/decoder/norm/LayerNormalization", value)
     graph.output("logits", graph.multiply("/proj_out/MatMul_quant", normal))
     return graph.finish()

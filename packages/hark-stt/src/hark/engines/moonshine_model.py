@@ -76,16 +76,20 @@ class MoonshineModel(Protocol):
         """
         ...
 
-    def begin(self, encoded: Tensors, tokens: Sequence[int]) -> tuple[Logits, DecoderState]:
+    def begin(
+        self, encoded: Tensors, tokens: Sequence[int], *, known: int = 0
+    ) -> tuple[Logits, DecoderState]:
         """Read a first run of tokens in one pass.
 
         Args:
             encoded: from `encode`.
             tokens: `START_TOKEN` and any that are taken to follow it.
+            known: how many of them, from the first on, are followed by what is known; fewer than
+                there are.
 
         Returns:
-            Logits, shape (len(tokens), vocabulary): row i is about the token after tokens[i]. And
-            the state.
+            Logits, shape (len(tokens) - known, vocabulary): row i is about the token after
+            tokens[known + i]. And the state.
 
         Raises:
             RecognitionError: onnxruntime failed.
@@ -172,16 +176,18 @@ class LeanModel:
         cross = inference.run(self._cross, self._cross_names, {"hidden": hidden})
         return dict(zip(self._cross_names, cross, strict=True))
 
-    def begin(self, encoded: Tensors, tokens: Sequence[int]) -> tuple[Logits, DecoderState]:
+    def begin(
+        self, encoded: Tensors, tokens: Sequence[int], *, known: int = 0
+    ) -> tuple[Logits, DecoderState]:
         """See `MoonshineModel.begin`."""
         state = DecoderState(encoded, dict.fromkeys(self._past, self._empty))
-        return self._read(state, tokens), state
+        return self._read(state, tokens, known), state
 
     def extend(self, state: DecoderState, tokens: Sequence[int]) -> Logits:
         """See `MoonshineModel.extend`."""
-        return self._read(state, tokens)
+        return self._read(state, tokens, known=0)
 
-    def _read(self, state: DecoderState, tokens: Sequence[int]) -> Logits:
+    def _read(self, state: DecoderState, tokens: Sequence[int], known: int) -> Logits:
         if state.length + len(tokens) > DECODER_POSITIONS:  # onnxruntime 1.20 does not notice
             raise RecognitionError(f"more than {DECODER_POSITIONS} tokens")
         feeds = {
@@ -189,6 +195,7 @@ class LeanModel:
             **state.cache,
             "tokens": np.array([tokens], np.int64),
             "position": np.array([state.length], np.int64),
+            "known": np.array([known], np.int64),
         }
         logits, *present = inference.run(self._decoder, ["logits", *self._present], feeds)
         state.cache = dict(zip(self._past, present, strict=True))
@@ -229,7 +236,9 @@ class ExportedModel:
         (hidden,) = inference.run(self._encoder, ["last_hidden_state"], feeds)
         return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
 
-    def begin(self, encoded: Tensors, tokens: Sequence[int]) -> tuple[Logits, DecoderState]:
+    def begin(
+        self, encoded: Tensors, tokens: Sequence[int], *, known: int = 0
+    ) -> tuple[Logits, DecoderState]:
         """See `MoonshineModel.begin`."""
         empty: NDArray[Any] = np.zeros((1, self._heads, 0, self._head_size), np.float32)
         feeds: Tensors = {
@@ -246,7 +255,9 @@ class ExportedModel:
             **{name: values[name] for name in self._audio_cache},
             "use_cache_branch": np.array([True]),
         }
-        return logits[0], DecoderState(fixed, {name: values[name] for name in self._token_cache})
+        return logits[0, known:], DecoderState(
+            fixed, {name: values[name] for name in self._token_cache}
+        )
 
     def extend(self, state: DecoderState, tokens: Sequence[int]) -> Logits:
         """See `MoonshineModel.extend`."""
