@@ -543,7 +543,20 @@ async def test_the_model_hears_300_ms_of_silence_however_short_the_pause_is(
     (final,), (ended,) = client.of(Final), client.of(SpeechEnded)
     speech_end = ended.end
     assert final.end - speech_end == pytest.approx(tail, abs=GRID)
-    assert listener.finals == [speech_end - final.start + TAIL]
+    (heard,) = listener.finals
+    assert TAIL - GRID < heard - (speech_end - final.start) <= TAIL
+
+
+async def test_words_lie_inside_their_final_though_the_model_has_heard_silence_after_it(
+    connect: Connect, fake_pool: ModelPool, loudness_detector: Any
+) -> None:
+    client = connect(fake_pool, detector=loudness_detector)
+    endpointing = Endpointing(silence_ms=200, min_speech_ms=0)
+    await client.configure(words=True, endpointing=endpointing)
+    await client.say(np.concatenate([_sound(1.2), _silence(0.8)]))
+    await client.until(lambda: client.of(Final))
+    (final,) = client.of(Final)
+    assert final.words[-1].end == final.end  # by the model it ended in the silence
 
 
 async def test_speech_that_is_flushed_is_not_followed_by_silence_that_nobody_said(

@@ -110,13 +110,20 @@ def hear_together(
         hearings: of different ears. Who fails ends for itself, not for the others.
         tell: is told at once, of each of them once, who is over.
     """
+    left = set(hearings)
+
+    def tell_once(over: list[Hearing]) -> None:
+        left.difference_update(over)
+        tell(over)
+
     try:
-        _hear(hearings, tell)
+        _hear(hearings, tell_once)
     except Exception as error:  # a bug must leave nobody waiting, nor end the thread of all
-        left = [hearing for hearing in hearings if not hearing.is_over]
-        for hearing in left:
-            hearing.fail(error)
-        tell(left)
+        untold = list(left)
+        for hearing in untold:
+            if not hearing.is_over:
+                hearing.fail(error)
+        tell(untold)
 
 
 def _hear(hearings: Sequence[Hearing], tell: Callable[[list[Hearing]], None]) -> None:

@@ -189,5 +189,10 @@ async def listen(hearing: Hearing) -> list[EndpointEvent]:
     """
     if not hearing.ear.endpointer.options.asks_model:
         return await _listener.hear(hearing)
-    await asyncio.get_running_loop().run_in_executor(_turn_ears, hear_together, [hearing])
+    loop = asyncio.get_running_loop()
+    try:
+        heard = loop.run_in_executor(_turn_ears, hear_together, [hearing])
+    except RuntimeError as error:  # executors take nothing more when the interpreter exits
+        raise ClosedError("the ears are closed") from error
+    await heard
     return hearing.events

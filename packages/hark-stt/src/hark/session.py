@@ -26,6 +26,7 @@ from hark.audio import EMPTY, SAMPLE_RATE, PcmArray, pcm_from_bytes, scale_posit
 from hark.cadence import next_interim
 from hark.ear import Ear, EndOfTurnModel
 from hark.endpointing import (
+    GRID,
     TAIL,
     EndpointEvent,
     SpeechEnded,
@@ -691,7 +692,7 @@ class Session:
                 stable,
                 hypothesis.confidence,
                 hypothesis.language,
-                self._words(utterance, hypothesis),
+                self._words(utterance, end, hypothesis),
             ),
         )
 
@@ -736,19 +737,21 @@ class Session:
             hypothesis.text,
             hypothesis.confidence,
             hypothesis.language,
-            self._words(utterance, hypothesis),
+            self._words(utterance, end, hypothesis),
         )
 
-    def _words(self, utterance: _Utterance, hypothesis: Hypothesis) -> tuple[Word, ...] | None:
+    def _words(
+        self, utterance: _Utterance, end: int, hypothesis: Hypothesis
+    ) -> tuple[Word, ...] | None:
         if hypothesis.words is None:
             return None
+
+        def place(sample: int) -> int:
+            # A model that was given silence to hear after the audio may place a word's end there.
+            return self._to_client(min(utterance.start + sample, end))
+
         return tuple(
-            Word(
-                word.text,
-                self._to_client(utterance.start + word.start),
-                self._to_client(utterance.start + word.end),
-                word.confidence,
-            )
+            Word(word.text, place(word.start), place(word.end), word.confidence)
             for word in hypothesis.words
         )
 
@@ -839,13 +842,15 @@ def _fits(before: Sequence[_Utterance], end: int) -> bool:
 
 
 def _missing_silence(until: _Pause | SpeechEnded) -> int:
-    """What a short pause lacks of the silence that models like to hear after the last word.
+    """Samples that a short pause lacks of the silence which models like after the last word.
 
     With 300 ms of endpointing silence four sets of 4125 words had 280 errors without it and 265
     with it.
     """
     pause = until.end - until.speech_end
-    return max(0, TAIL - pause) if pause else 0  # no pause: cut in the middle of speech
+    missing = TAIL - pause
+    # Less than a step of the grid is lost to it by every pause. No pause: cut in mid-speech.
+    return missing if pause and missing >= GRID else 0
 
 
 def _context(utterance: _Utterance, end: int) -> Context | None:

@@ -12,6 +12,7 @@ import pytest
 from uvicorn.server import ServerState
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from hark.audio import SAMPLE_RATE
 from hark.engines.pool import ModelPool
@@ -434,6 +435,26 @@ async def test_random_bytes_on_the_port_never_harm_the_server(server, open_clien
     server.wait_until(lambda: not server.service.session_count)
     async with open_client(server) as client:
         assert isinstance(await client.begin(), Ready)
+
+
+def _frame(opcode: Opcode, data: bytes) -> bytes:
+    return Frame(opcode, data).serialize(mask=True)
+
+
+async def test_who_is_sent_away_with_messages_still_waiting_is_parted_from_in_good_order(server):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    audio = _frame(Opcode.BINARY, bytes(1_600))
+    writer.write(_frame(Opcode.TEXT, b"no config") + 5 * audio)
+    await asyncio.wait_for(reader.readuntil(b"\x88"), 20)  # after the text of the error
+    reason = await reader.readexactly((await reader.readexactly(1))[0])
+    # What it sends until it has read that must not make the system reset the connection.
+    writer.write(audio)
+    await asyncio.sleep(0.1)  # so that it is read by itself
+    writer.write(_frame(Opcode.CLOSE, reason[:2]))
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    writer.close()
 
 
 async def test_the_log_tells_of_a_session_without_what_was_said(

@@ -121,7 +121,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         is_paused, self.read_paused = self.read_paused, True
         super().send_receive_event_to_app()
         self.read_paused = is_paused
-        if not is_paused and self.queue.qsize() >= MAX_QUEUED:
+        if not is_paused and not self.close_sent and self.queue.qsize() >= MAX_QUEUED:
             self.read_paused = True
             self.transport.pause_reading()
 

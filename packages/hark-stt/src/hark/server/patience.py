@@ -19,13 +19,17 @@ class Patience:
         """Args: scope: of the task that waits, which runs in the running event loop."""
         self.is_over = False
         """Whether it has come to an end."""
+        self.timeout_s: float | None = None
+        """Of the last wait."""
         self._scope = scope
         self._loop = asyncio.get_running_loop()
         self._due = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._is_stopped = False
 
     def wait(self, timeout_s: float | None) -> None:
         """Begin to wait, so many seconds at most; None for as long as it takes."""
+        self.timeout_s = timeout_s
         if timeout_s is None:
             self._due = math.inf
             return
@@ -39,20 +43,31 @@ class Patience:
 
     def stop(self) -> None:
         """Never cancel anything any more. Idempotent."""
+        self._is_stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None
 
     def _look_at(self, time: float) -> None:
-        self.stop()
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self._loop.call_at(time, self._look)
 
     def _look(self) -> None:
         self._timer = None
         if self._due == math.inf:
             return  # the next wait sets a timer
-        if self._loop.time() >= self._due:
-            self.is_over = True
-            self._scope.cancel()
-        else:
+        if self._loop.time() < self._due:
             self._look_at(self._due)
+        else:
+            # After whoever was woken before this: what came in the meantime came in time.
+            self._loop.call_soon(self._end)
+
+    def _end(self) -> None:
+        if self._is_stopped or self._due == math.inf:
+            return
+        if self._loop.time() < self._due:  # another wait has begun
+            if self._timer is None:
+                self._look_at(self._due)
+            return
+        self.is_over = True
+        self._scope.cancel()

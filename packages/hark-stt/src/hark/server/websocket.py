@@ -130,7 +130,7 @@ class _Bridge:
             finally:
                 patience.stop()
         if patience.is_over:
-            message = f"no message for {self._patience_s():g} s"
+            message = f"no message for {patience.timeout_s:g} s"
             self._session.fail(Error.from_code("idle_timeout", message))
 
     async def _read_with(self, patience: Patience) -> None:
