@@ -79,7 +79,7 @@ def test_silence_has_no_utterance() -> None:
 def test_an_utterance_has_padding_on_both_sides_of_its_speech() -> None:
     assert _events("." * 40 + "#" * 20 + "." * 40) == [
         SpeechStarted(40 * W - LEAD, 0),
-        SpeechPaused(_tail_end(60 * W), 60 * W),
+        SpeechPaused(_tail_end(60 * W)),
         SpeechEnded(_tail_end(60 * W), 60 * W),
     ]
 
@@ -205,7 +205,7 @@ def test_a_judgement_is_forgotten_when_speech_resumes() -> None:
     for probability in [0.9] * 20 + [0.0] * SILENCE_W + [0.9] * 5 + [0.0] * SILENCE_W:
         for event in endpointer.push(probability):
             events.append(event)
-            if event == SpeechPaused(_tail_end(20 * W), 20 * W):
+            if event == SpeechPaused(_tail_end(20 * W)):
                 endpointer.judge(0.0)
     kinds = [type(event) for event in events]
     assert kinds == [SpeechStarted, SpeechPaused, SpeechResumed, SpeechPaused, SpeechEnded]
@@ -237,10 +237,7 @@ def test_the_utterance_ends_at_the_same_place_however_long_the_silence() -> None
             events.append(event)
             if isinstance(event, SpeechPaused):
                 endpointer.judge(0.0)
-    assert events[1:] == [
-        SpeechPaused(_tail_end(20 * W), 20 * W),
-        SpeechEnded(_tail_end(20 * W), 20 * W),
-    ]
+    assert events[1:] == [SpeechPaused(_tail_end(20 * W)), SpeechEnded(_tail_end(20 * W), 20 * W)]
 
 
 def test_the_open_utterance_tells_where_it_starts() -> None:
@@ -327,7 +324,7 @@ def test_a_flush_early_in_a_pause_takes_the_silence_there_is() -> None:
 def test_a_flush_late_in_a_pause_ends_the_utterance_as_announced() -> None:
     events = _events("." * 40 + "#" * 10 + "." * (SILENCE_W - 1), flush=True)
     assert events[1:] == [
-        SpeechPaused(_tail_end(50 * W), 50 * W),
+        SpeechPaused(_tail_end(50 * W)),
         SpeechEnded(_tail_end(50 * W), 50 * W),
     ]
 

@@ -187,15 +187,6 @@ def test_a_decode_gives_the_hypothesis_and_how_much_it_is_for(start: Start) -> N
     assert _final(stream, 2).result(DEADLINE_S) == Decoded(Hypothesis("ab"), 2)
 
 
-def test_silence_is_heard_after_the_audio_but_is_no_part_of_it(start: Start) -> None:
-    letters = _Letters()
-    letters.gate.set()
-    stream = _stream(start(letters), "abc")
-    decoded = stream.decode(Priority.FINAL, final=True, length=2, silence=3).result(DEADLINE_S)
-    assert decoded == Decoded(Hypothesis("ab\0\0\0"), 2)
-    assert _text(_final(stream)) == "abc"
-
-
 def test_finals_go_first_then_preflights_then_interims_then_recordings(start: Start) -> None:
     letters = _Letters()
     scheduler = start(letters)

@@ -104,13 +104,9 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class SpeechPaused:
-    """The speaker has been silent for a while, since `speech_end`.
-
-    Without more speech the utterance ends at `end`.
-    """
+    """The speaker has been silent for a while: without more speech the utterance ends at `end`."""
 
     end: int
-    speech_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +287,7 @@ class Endpointer:
             if self._pause_start + self._tail > self._position:
                 return ()
             self._pause_end = self._tail_end
-            paused = SpeechPaused(self._pause_end, self._pause_start)
-            return (paused,)  # to be judged before it can end
+            return (SpeechPaused(self._pause_end),)  # to be judged before it can end
         if silence_ms >= self._needed_silence_ms:
             return (self._close(self._pause_end, self._pause_start),)
         return ()

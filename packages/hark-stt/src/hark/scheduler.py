@@ -20,8 +20,6 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numpy as np
-
 from hark.audio import PcmArray, PcmBuffer
 from hark.errors import ClosedError, HarkError, RecognitionError, WorkerError
 from hark.recognizer import Capabilities, Context, Hypothesis, RecognitionOptions
@@ -74,7 +72,6 @@ class _Request:
     final: bool
     length: int | None
     context: Context | None
-    silence: int
     future: Future[Decoded]
     order: int
     attempts: int = 0
@@ -123,7 +120,6 @@ class DecodeStream:
         final: bool,
         length: int | None = None,
         context: Context | None = None,
-        silence: int = 0,
     ) -> Future[Decoded]:
         """Ask for a hypothesis.
 
@@ -134,14 +130,13 @@ class DecodeStream:
                 comes. An interim for a whole multiple of `Capabilities.anchor` spares the final
                 that work.
             context: what was said before; for models that have use for it.
-            silence: samples of silence to be heard after it; for finals only.
 
         Returns:
             A future; cancelling it takes the request back if it has not started. It fails with
             `RecognitionError` (the engine failed, or brought down several workers), `WorkerError`
             (no worker is left) or `ClosedError`.
         """
-        return self._scheduler._submit(self, priority, final, length, context, silence)
+        return self._scheduler._submit(self, priority, final, length, context)
 
     def hasten(self, future: Future[Decoded], priority: Priority) -> None:
         """Make a request of this stream more urgent, if it still waits."""
@@ -290,7 +285,6 @@ class Scheduler:
         final: bool,
         length: int | None,
         context: Context | None,
-        silence: int,
     ) -> Future[Decoded]:
         future: Future[Decoded] = Future()
         with self._changed:
@@ -300,9 +294,8 @@ class Scheduler:
             if not self.is_alive:
                 future.set_exception(WorkerError("no worker of this model is running"))
                 return future
-            order = next(self._order)
             self._waiting.append(
-                _Request(stream, priority, final, length, context, silence, future, order)
+                _Request(stream, priority, final, length, context, future, next(self._order))
             )
             self._changed.notify_all()
         return future
@@ -400,7 +393,7 @@ class Scheduler:
         hypotheses = self._workers[index].decode(jobs, forget)
         self._note_time(batch, time.perf_counter() - started)
         for request, job, hypothesis in zip(batch, jobs, hypotheses, strict=True):
-            stream, length = request.stream, job.offset + len(job.samples) - request.silence
+            stream, length = request.stream, job.offset + len(job.samples)
             stream.previous = hypothesis
             stream.held = length if job.keep else 0
             if self._is_anchor(request):
@@ -449,11 +442,10 @@ class Scheduler:
         offset = stream.held
         if request.length is not None and offset > request.length:
             offset = 0  # what a streaming model has heard cannot be taken back: start anew
-        samples = stream.read(offset, request.length)
         return DecodeJob(
             stream=stream.id,
             offset=offset,
-            samples=np.pad(samples, (0, request.silence)) if request.silence else samples,
+            samples=stream.read(offset, request.length),
             options=stream.options,
             previous=self._previous(request),
             final=request.final,
