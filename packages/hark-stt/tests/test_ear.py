@@ -202,6 +202,26 @@ def test_an_ear_that_fails_is_the_only_one_to_fail() -> None:
             hearing.events  # noqa: B018
 
 
+class _Careless:
+    """Forgets the last of those it should score. Satisfies `SpeechDetector`."""
+
+    unheard = np.zeros(0, np.float32)
+
+    def score(self, windows: PcmArray, memories: Any) -> Any:
+        return np.zeros(len(windows) - 1, np.float32), memories
+
+
+def test_a_detector_that_forgets_one_leaves_nobody_untold() -> None:
+    detector = _Careless()
+    hearings = [Ear(16_000, detector).hearing(np.ones(600, np.int16)) for _ in range(2)]
+    told: list[int] = []
+    hear_together(hearings, lambda over: told.extend(map(hearings.index, over)))
+    assert sorted(told) == [0, 1]
+    assert hearings[0].events == []
+    with pytest.raises(ValueError, match="shorter"):
+        hearings[1].events  # noqa: B018
+
+
 def test_who_is_over_is_told_of_once_and_at_once() -> None:
     detector = _Hater()
     lengths = (2_000, 300, 16_000, 2_000)

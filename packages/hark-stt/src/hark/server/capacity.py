@@ -51,7 +51,7 @@ of it, and the rest of the machine is there for bursts."""
 
 VAD_MULTIPLE = 3
 """A session's cost outside of the workers, in terms of its voice activity detection: its messages,
-sockets and resampling take about twice as much again. Many are heard side by side, for about half
+sockets and resampling take about twice as much again. Many are heard side by side, for a third
 of what one costs that is measured alone; what that saves is left for bursts."""
 
 MOST_BUSY = 0.6

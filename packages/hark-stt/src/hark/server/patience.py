@@ -25,7 +25,6 @@ class Patience:
         self._loop = asyncio.get_running_loop()
         self._due = math.inf
         self._timer: asyncio.TimerHandle | None = None
-        self._is_stopped = False
 
     def wait(self, timeout_s: float | None) -> None:
         """Begin to wait, so many seconds at most; None for as long as it takes."""
@@ -43,14 +42,15 @@ class Patience:
 
     def stop(self) -> None:
         """Never cancel anything any more. Idempotent."""
-        self._is_stopped = True
+        self._due = math.inf
         if self._timer is not None:
             self._timer.cancel()
 
     def _look_at(self, time: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(time, self._look)
+        # One turn later, after whoever was woken in this one: what came meanwhile came in time.
+        self._timer = self._loop.call_at(time, self._loop.call_soon, self._look)
 
     def _look(self) -> None:
         self._timer = None
@@ -59,15 +59,5 @@ class Patience:
         if self._loop.time() < self._due:
             self._look_at(self._due)
         else:
-            # After whoever was woken before this: what came in the meantime came in time.
-            self._loop.call_soon(self._end)
-
-    def _end(self) -> None:
-        if self._is_stopped or self._due == math.inf:
-            return
-        if self._loop.time() < self._due:  # another wait has begun
-            if self._timer is None:
-                self._look_at(self._due)
-            return
-        self.is_over = True
-        self._scope.cancel()
+            self.is_over = True
+            self._scope.cancel()
