@@ -7,6 +7,7 @@ message to the protocol, so that an illegal order or position fails any test her
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hark.audio import PcmArray, scale_position
+from hark.audio import PcmArray, PcmBuffer, scale_position
 from hark.engines.fake import WORD_SAMPLES, FakeRecognizer, FakeStream
 from hark.engines.pool import ModelPool
 from hark.errors import RecognitionError, WorkerError
@@ -1158,6 +1159,27 @@ async def test_progress_comes_at_least_once_a_second_of_audio(
     received = [progress.received for progress in client.of(Progress)]
     assert max(b - a for a, b in zip([0, *received], received, strict=False)) <= 48_000
     assert received[-1] == 240_000
+
+
+async def test_audio_of_finished_utterances_is_freed_without_a_garbage_collection(
+    connect: Connect, fake_pool: ModelPool, speech: PcmArray
+) -> None:
+    def buffers() -> int:
+        return sum(isinstance(one, PcmBuffer) for one in gc.get_objects())
+
+    client = connect(fake_pool)
+    gc.collect()
+    gc.disable()
+    try:
+        await client.configure(endpointing=SHORT_PAUSES)
+        await client.say(speech)
+        await client.hang_up()
+        uncollected = buffers()
+        gc.collect()
+        assert buffers() == uncollected
+    finally:
+        gc.enable()
+    assert len(client.of(Final)) == 5
 
 
 async def test_a_reader_that_stops_reading_stops_the_session(

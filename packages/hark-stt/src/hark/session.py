@@ -709,6 +709,8 @@ class Session:
         )
         utterance.hypothesis = hypothesis
         utterance.stream.close()
+        # Their callbacks hold the utterance, which would keep its audio until a garbage collection.
+        utterance.final = utterance.pause = None
         self._advance_line()
         for item in self._line:
             if isinstance(item, _Utterance):
@@ -718,7 +720,7 @@ class Session:
         """Ask for what had to wait for the final of the utterance before."""
         if utterance.ended is None:
             self._ask(utterance)
-        elif utterance.final is None:
+        elif utterance.final is None and not utterance.is_done:
             end = utterance.ended.end
             utterance.final = self._decode_whole(utterance, Priority.FINAL, end)
 
