@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 LONGEST_BLOCK_MS = 50
 """As long as the frames of an AgentSession. Blocks of 10 ms cost twice as much."""
 
-_LEAST, _MOST = -32768, 32767
+_LEAST, _MOST = np.float32(-32768), np.float32(32767)
+"""Of what PCM16 holds. Plain numbers would be converted for every frame."""
 
 
 class Resampler:
@@ -42,9 +43,9 @@ class Resampler:
         if not self._pushed:
             self._block = self._fitting_block(len(samples))
         self._pushed += len(samples)
-        waiting = np.concatenate((self._waiting, samples))
+        waiting = np.concatenate((self._waiting, samples)) if len(self._waiting) else samples
         whole = len(waiting) - len(waiting) % self._block
-        self._waiting = waiting[whole:]
+        self._waiting = waiting[whole:].copy()  # the frame is its owner's
         return self._feed(waiting[:whole], is_last=False)
 
     def flush(self) -> NDArray[np.int16]:
@@ -69,7 +70,7 @@ class Resampler:
             resampled.append(resample(audio[:0], last=True))
         if not resampled:
             return np.zeros(0, np.int16)
-        result = np.concatenate(resampled)
+        result = np.concatenate(resampled) if len(resampled) > 1 else resampled[0]
         self._given += len(result)
         np.rint(result, out=result)
         np.minimum(result, _MOST, out=result)
