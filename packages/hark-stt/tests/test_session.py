@@ -1174,6 +1174,7 @@ async def test_audio_of_finished_utterances_is_freed_without_a_garbage_collectio
         await client.configure(endpointing=SHORT_PAUSES)
         await client.say(speech)
         await client.hang_up()
+        await asyncio.sleep(0.2)  # the workers' threads let go of what they decoded last
         uncollected = buffers()
         gc.collect()
         assert buffers() == uncollected

@@ -20,8 +20,6 @@ _OPTIONS = {
     # there an end-of-turn probability of 0.85 came out as 0.51, and with this as 0.80. It changes
     # nothing elsewhere, nor for Moonshine, whose weights are unsigned.
     "session.x64quantprecision": "1",
-    # The arena of the whole process, if there is one: see `share_arena`.
-    "session.use_env_allocators": "1",
 }
 
 
@@ -38,6 +36,8 @@ def share_arena() -> None:
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
     onnxruntime.create_and_register_allocator(memory, None)
+    # Not before: the arena of somebody else's process may have a limit.
+    _OPTIONS["session.use_env_allocators"] = "1"
 
 
 def load(
@@ -53,7 +53,7 @@ def load(
     Raises:
         ModelFileError: the file is missing or is no such model.
     """
-    # The default memory arena, memory pattern and weight prepacking stay on: without prepacking a
+    # A memory arena, the memory pattern and weight prepacking stay on: without prepacking a
     # decoding step takes 1.6 times as long. IOBinding and OrtValues made no measurable difference
     # on a CPU, so plain arrays are passed.
     options = onnxruntime.SessionOptions()

@@ -334,7 +334,8 @@ class Scheduler:
                 if not self._restart(index):
                     return
             except HarkError as error:
-                self._give_up(batch, error)
+                # Its traceback would hold the batch, and so itself and the audio.
+                self._give_up(batch, error.with_traceback(None))
             except Exception as error:  # a broken engine must leave nobody waiting
                 logger.error(
                     "decode failed", extra={"model": self.model, "error": type(error).__name__}

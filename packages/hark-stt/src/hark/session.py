@@ -163,6 +163,12 @@ class _Utterance:
     def is_done(self) -> bool:
         return self.hypothesis is not None
 
+    def release(self) -> None:
+        """No more will be asked of its audio."""
+        self.stream.close()
+        # Their callbacks hold the utterance, which would keep its audio until a garbage collection.
+        self.final = self.pause = None
+
     @property
     def hear_from(self) -> int:
         """Where a stream must be resumed to find this utterance with the same final."""
@@ -296,7 +302,7 @@ class Session:
         self._moved.set()
         for item in self._line:
             if isinstance(item, _Utterance):
-                item.stream.close()
+                item.release()
         self._line.clear()
         self._open = None
 
@@ -708,9 +714,7 @@ class Session:
             SpeechEndedMessage(utterance.id, self._to_client(utterance.ended.speech_end)),
         )
         utterance.hypothesis = hypothesis
-        utterance.stream.close()
-        # Their callbacks hold the utterance, which would keep its audio until a garbage collection.
-        utterance.final = utterance.pause = None
+        utterance.release()
         self._advance_line()
         for item in self._line:
             if isinstance(item, _Utterance):

@@ -13,7 +13,7 @@ DEFAULT_MODEL = "moonshine-tiny-en"
 """English, runs well on any CPU, and its files come with the installation."""
 
 
-def load(name: str, *, threads: int = 1) -> Recognizer:
+def load(name: str, *, threads: int = 1, own_process: bool = False) -> Recognizer:
     """Load a model. Blocks for as long as reading its files takes.
 
     Args:
@@ -21,6 +21,8 @@ def load(name: str, *, threads: int = 1) -> Recognizer:
             Moonshine model, or with a Whisper model converted for CTranslate2, which is taken as it
             is.
         threads: of the engine within one decode.
+        own_process: whether this process is there for this model alone, which may then settle how
+            it takes memory.
 
     Raises:
         ModelNotFoundError: neither a model nor a folder has this name.
@@ -34,11 +36,12 @@ def load(name: str, *, threads: int = 1) -> Recognizer:
             return _load_fake()
         if info.engine == "smart-turn":
             raise ModelError(f"model {name!r} recognises no speech: it hears the end of a turn")
-        return _load_folder(info.engine, catalogue.verify(name), info.languages[0], threads)
+        folder, language = catalogue.verify(name), info.languages[0]
+        return _load_folder(info.engine, folder, language, threads, own_process)
     folder = Path(name)
     if not folder.is_dir():
         raise ModelNotFoundError(name, catalogue.installed())
-    return _load_folder(_engine_of(folder), folder, _language_of(folder), threads)
+    return _load_folder(_engine_of(folder), folder, _language_of(folder), threads, own_process)
 
 
 def _engine_of(folder: Path) -> Engine:
@@ -58,12 +61,17 @@ def _language_of(folder: Path) -> str:
     return language if dash and len(language) == 2 and language.isalpha() else "en"
 
 
-def _load_folder(engine: Engine, folder: Path, language: str, threads: int) -> Recognizer:
+def _load_folder(
+    engine: Engine, folder: Path, language: str, threads: int, own_process: bool
+) -> Recognizer:
     # Engines are imported when one is wanted: each brings a runtime, and Whisper's is an optional
     # dependency.
     if engine == "moonshine":
+        from hark import inference
         from hark.engines.moonshine import MoonshineRecognizer
 
+        if own_process:
+            inference.share_arena()
         return MoonshineRecognizer(folder, language=language, threads=threads)
     try:
         from hark.engines.whisper import WhisperRecognizer

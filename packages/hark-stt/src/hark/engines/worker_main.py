@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from hark import inference
 from hark.engines.registry import load
 from hark.process_worker import serve
 
@@ -12,8 +11,7 @@ from hark.process_worker import serve
 def main() -> None:
     """Load the model named on the command line, and decode with it until the parent goes away."""
     (model,) = sys.argv[1:]
-    inference.share_arena()
-    serve(lambda: load(model))
+    serve(lambda: load(model, own_process=True))
 
 
 if __name__ == "__main__":
