@@ -9,6 +9,7 @@ from aiohttp import WSMsgType, web
 from livekit.agents import stt
 
 from hark_protocol import (
+    PCM16_BYTES_PER_SAMPLE,
     Audio,
     Capabilities,
     Close,
@@ -41,7 +42,7 @@ _ABLE = Capabilities(
     language_detection=False,
 )
 _LIMITS = Limits(max_message_bytes=1 << 20, max_session_s=0, idle_timeout_s=60.0)
-_PROGRESS = RATE // 2
+_PROGRESS = RATE  # after which Hark's server tells how far it is
 
 
 class Hark(Provider):
@@ -77,7 +78,8 @@ class _Session:
                 await self._send(Ready("s", "m", None, capabilities=_ABLE, limits=_LIMITS))
             elif isinstance(message, Audio):
                 await self._tell_all(self._ear.push(message.pcm))
-                if self._received - self._reported >= _PROGRESS:
+                samples = len(message.pcm) // PCM16_BYTES_PER_SAMPLE
+                if self._received + samples - self._reported > _PROGRESS:
                     await self._report()
             elif isinstance(message, Flush):
                 await self._tell_all(self._ear.finish())

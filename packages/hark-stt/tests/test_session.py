@@ -685,10 +685,10 @@ async def test_a_resumed_session_reads_on_as_the_lost_one_would_have(
     resumed = connect(models, detector=loudness_detector)
     await resumed.configure(**options, start_sample=lost.finalized, context_sample=lost.context)
     audio = np.concatenate([_SPEECH_AND_PAUSE] * 3)
-    await resumed.say(audio[:8_000])
+    await resumed.say(audio[:16_000])
     await resumed.until(lambda: bool(resumed.of(Progress)))
     assert resumed.context == 0  # should this connection be lost, too
-    await resumed.say(audio[8_000:])
+    await resumed.say(audio[16_000:])
     await resumed.hang_up()
     assert lost.context == 0 < lost.finalized
     (final,) = resumed.of(Final)

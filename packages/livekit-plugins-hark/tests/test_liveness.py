@@ -34,6 +34,15 @@ def test_unanswered_audio_is_dead_after_the_timeout(liveness: Liveness) -> None:
     assert liveness.is_dead(100.1 + TIMEOUT_S)
 
 
+def test_whoever_spoke_lives_for_at_least_the_timeout(liveness: Liveness) -> None:
+    stream(liveness, 100.0, 2)
+    liveness.heard(Progress(51_000, 50_000), 102.0)
+    stream(liveness, 102.0, 6)
+    assert liveness.lives_until == 102.0 + TIMEOUT_S
+    assert not liveness.is_dead(liveness.lives_until)
+    assert liveness.is_dead(liveness.lives_until + 0.1)
+
+
 def test_progress_keeps_it_alive(liveness: Liveness) -> None:
     stream(liveness, 100.0, 3)
     liveness.heard(Progress(52_000, 50_000), 103.0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,25 @@ def test_a_tone_stays_the_tone_at_its_place(rate: int) -> None:
         1000, -1000
     )  # there is nothing before and after the tone, which rings at its ends
     assert np.abs(out[middle].astype(int) - tone(RATE)[middle]).max() <= 20
+
+
+def test_what_comes_out_is_what_the_filter_gives_rounded() -> None:
+    audio = np.random.default_rng(1).normal(0, 3000, 24_000).astype(np.int16)
+    exact = soxr.ResampleStream(24_000, RATE, 1, dtype="float32")
+    blocks = range(0, len(audio), 1_200)
+    expected = np.concatenate(
+        [exact.resample_chunk(audio[i : i + 1_200].astype(np.float32)) for i in blocks]
+    )
+    resampler = Resampler(24_000, RATE)
+    off = np.concatenate([resampler.push(audio[i : i + 1_200]) for i in blocks]) - expected
+    assert np.abs(off).max() < 0.51
+    assert abs(off.mean()) < 0.02
+
+
+def test_silence_stays_silent() -> None:
+    resampler = Resampler(48_000, RATE)
+    pieces = [resampler.push(np.zeros(2_400, np.int16)) for _ in range(20)]
+    assert not np.concatenate((*pieces, resampler.flush())).any()
 
 
 @settings(max_examples=30, deadline=None)

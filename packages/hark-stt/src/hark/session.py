@@ -80,8 +80,9 @@ MAX_OPEN_UTTERANCES = 8
 """Utterances waiting for their finals before the session stops taking audio: a client that sends
 faster than real time is slowed down to the speed of decoding."""
 
-PROGRESS_INTERVAL_S = 0.5
-"""Seconds of audio between progress messages; the protocol promises one a second."""
+PROGRESS_INTERVAL_S = 1.0
+"""Longest audio without a progress message, in seconds: what the protocol promises. A client pays
+for each one that it gets."""
 
 CONTEXT_GAP = 19_200
 """Samples (1.2 s) between two utterances up to which the later is read on from the earlier: a pause
@@ -434,7 +435,10 @@ class Session:
             return  # closed meanwhile
         self._received += len(samples)
         self._follow(events)
-        self._report(at_least_s=PROGRESS_INTERVAL_S)
+        # Now, if after as much again it would be too late.
+        unreported = self._received - self._reported
+        if unreported + len(samples) > PROGRESS_INTERVAL_S * self._sample_rate:
+            self._report()
 
     async def _finish_audio(self, answer: Flushed | Closed) -> None:
         events = await listen(self._ear.closing())
@@ -803,10 +807,8 @@ class Session:
                 self._finalized = max(self._finalized, head.ended.end)
                 self._report()
 
-    def _report(self, *, at_least_s: float = 0.0) -> None:
-        """Tell how far we are, if there is at least so much new audio."""
-        if self._received - self._reported < at_least_s * self._sample_rate:
-            return
+    def _report(self) -> None:
+        """Tell how far we are."""
         first = next((item for item in self._line if isinstance(item, _Utterance)), None)
         self._finalized = max(self._finalized, first.resume_from if first else self._settled)
         context = self._settled  # behind what is finalized while context is heard again

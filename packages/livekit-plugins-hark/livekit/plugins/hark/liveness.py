@@ -98,6 +98,11 @@ class Liveness:
         self._heard_at = self._answer_awaited_since = now
         self._waiting_since = now if self._sent > self._received else None
 
+    @property
+    def lives_until(self) -> float:
+        """Before this it cannot be dead, so there is no need to look."""
+        return self._heard_at + min(self.timeout_s, ANSWER_TIMEOUT_S)
+
     def is_dead(self, now: float) -> bool:
         """Whether the other side has been silent for too long."""
         if self._sending_since is not None:

@@ -7,6 +7,8 @@ frame.
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
@@ -14,12 +16,21 @@ from numpy.typing import NDArray
 LONGEST_BLOCK_MS = 50
 """As long as the frames of an AgentSession. Blocks of 10 ms cost twice as much."""
 
-_LEAST, _MOST = np.float32(-32768), np.float32(32767)
-"""Of what PCM16 holds. Plain numbers would be converted for every frame."""
+_HIGH = slice(1, None, 2) if sys.byteorder == "little" else slice(0, None, 2)
+"""Of the halves of 32-bit numbers, the high ones."""
+
+_HALF = -(1 << 15)
+"""A low half that stands for 0.5: with it, cutting off the low halves of the output rounds."""
+
+_NOTHING = np.zeros(0, np.int16)
 
 
 class Resampler:
-    """Converts mono PCM16 from one rate to another."""
+    """Converts mono PCM16 from one rate to another.
+
+    soxr gets numbers of 32 bits with the audio in their high halves: those it clips by itself and
+    does not dither, and no number is converted on the way.
+    """
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
         """Start a stream.
@@ -30,10 +41,8 @@ class Resampler:
         """
         self._from_rate = from_rate
         self._to_rate = to_rate
-        # soxr's output depends a little on the size of what it is fed, so that is always the same:
-        # the first frame's, as the others are mostly as long and need not wait then.
-        self._block = self._fitting_block(0)
-        self._waiting = np.zeros(0, np.int16)
+        self._set_block(0)
+        self._waiting = _NOTHING
         self._pushed = 0
         self._given = 0
         self._stream = self._new_stream()
@@ -41,41 +50,49 @@ class Resampler:
     def push(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
         """Take audio, shape (n,); give what is ready, shape (m,)."""
         if not self._pushed:
-            self._block = self._fitting_block(len(samples))
+            self._set_block(len(samples))
         self._pushed += len(samples)
-        waiting = np.concatenate((self._waiting, samples)) if len(self._waiting) else samples
-        whole = len(waiting) - len(waiting) % self._block
-        self._waiting = waiting[whole:].copy()  # the frame is its owner's
-        return self._feed(waiting[:whole], is_last=False)
+        if len(self._waiting):
+            samples = np.concatenate((self._waiting, samples))
+        whole = len(samples) - len(samples) % self._block
+        # A copy, because the frame is its owner's.
+        self._waiting = samples[whole:].copy() if whole < len(samples) else _NOTHING
+        block = self._block
+        return _joined([self._convert(samples[i : i + block]) for i in range(0, whole, block)])
 
     def flush(self) -> NDArray[np.int16]:
         """Give the rest, so that all output is as long as all input."""
-        rest = self._feed(self._waiting, is_last=True)
-        self._waiting = self._waiting[:0]
+        rest = _joined([self._convert(self._waiting), self._convert(_NOTHING, last=True)])
+        self._waiting = _NOTHING
         self._stream = self._new_stream()
         missing = round(self._pushed * self._to_rate / self._from_rate) - self._given
         self._given += missing
         return np.pad(rest, (0, missing)) if missing >= 0 else rest[:missing]
 
-    def _fitting_block(self, frame: int) -> int:
-        """Whole tens of milliseconds, at most those of the frame."""
-        step = max(1, self._from_rate // 100)
-        return step * max(1, min(frame // step, LONGEST_BLOCK_MS // 10))
+    def _set_block(self, frame: int) -> None:
+        """Choose what soxr is fed at a time: whole tens of milliseconds, at most those of a frame.
 
-    def _feed(self, samples: NDArray[np.int16], *, is_last: bool) -> NDArray[np.int16]:
-        audio = samples.astype(np.float32)  # as loud as it is: the filter does not mind
-        resample, block = self._stream.resample_chunk, self._block
-        resampled = [resample(audio[i : i + block]) for i in range(0, len(audio), block)]
-        if is_last:
-            resampled.append(resample(audio[:0], last=True))
-        if not resampled:
-            return np.zeros(0, np.int16)
-        result = np.concatenate(resampled) if len(resampled) > 1 else resampled[0]
-        self._given += len(result)
-        np.rint(result, out=result)
-        np.minimum(result, _MOST, out=result)
-        np.maximum(result, _LEAST, out=result)
-        return result.astype(np.int16)
+        Its output depends a little on that, so it stays the same: the first frame's, as the others
+        are mostly as long and need not wait then.
+        """
+        step = max(1, self._from_rate // 100)
+        self._block = step * max(1, min(frame // step, LONGEST_BLOCK_MS // 10))
+        self._wide = np.empty(self._block, np.int32)
+        self._wide.view(np.int16)[:] = _HALF
+
+    def _convert(self, samples: NDArray[np.int16], *, last: bool = False) -> NDArray[np.int16]:
+        """Feed up to a block; give what comes out."""
+        wide = self._wide[: len(samples)]
+        wide.view(np.int16)[_HIGH] = samples
+        resampled: NDArray[np.int32] = self._stream.resample_chunk(wide, last=last)
+        self._given += len(resampled)
+        return resampled.view(np.int16)[_HIGH]
 
     def _new_stream(self) -> soxr.ResampleStream:
-        return soxr.ResampleStream(self._from_rate, self._to_rate, 1, dtype="float32")
+        return soxr.ResampleStream(self._from_rate, self._to_rate, 1, dtype="int32")
+
+
+def _joined(pieces: list[NDArray[np.int16]]) -> NDArray[np.int16]:
+    if len(pieces) == 1:
+        return pieces[0]
+    return np.concatenate(pieces) if pieces else _NOTHING
