@@ -2,8 +2,8 @@
 
     python benchmarks/wer.py --speech FOLDER
 
-prints a Markdown table with a line for each set of recordings (see `speech_sets.py`) and a column
-for each way to recognise them:
+prints a Markdown table with a line for each set of recordings (see `speech_sets.py`), one for all
+of them together, and a column for each way to recognise them:
 
 - whole: each recording as one utterance. The model alone; only for sets of short recordings.
 - batch: `hark.transcription.transcribe`, as `hark transcribe` and `POST /v1/transcribe` do.
@@ -130,8 +130,34 @@ async def measure_set(
     )
 
 
+def together(results: Sequence[SetResult]) -> SetResult:
+    """Several sets as one; without the ways that do not apply to all of them."""
+    words = sum(result.words for result in results)
+    errors: dict[str, Errors | None] = {}
+    for way in results[0].errors:
+        counted = [found for result in results if (found := result.errors[way])]
+        kinds = [
+            sum(getattr(found, kind) for found in counted)
+            for kind in ("substitutions", "deletions", "insertions")
+        ]
+        applies = len(counted) == len(results)
+        errors[way] = Errors(sum(kinds) / words, *kinds) if applies else None
+    return SetResult(
+        name="all",
+        utterances=sum(result.utterances for result in results),
+        words=words,
+        audio_s=round(sum(result.audio_s for result in results), 1),
+        errors=errors,
+    )
+
+
 def print_row(cells: Sequence[object]) -> None:
     print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def print_result(result: SetResult) -> None:
+    rates = map(percent, result.errors.values())
+    print_row((result.name, result.utterances, result.words, *rates))
 
 
 def percent(errors: Errors | None) -> str:
@@ -172,12 +198,16 @@ def main(
         print_row(["---"] + ["---:"] * (2 + len(ways)))
         for name in dict.fromkeys(recording.set_name for recording in chosen):
             members = [recording for recording in chosen if recording.set_name == name]
-            result = asyncio.run(measure_set(models, name, members, ways, workers))
-            rates = map(percent, result.errors.values())
-            print_row((name, result.utterances, result.words, *rates))
-            results.append(result)
+            results.append(asyncio.run(measure_set(models, name, members, ways, workers)))
+            print_result(results[-1])
+    print_result(all_sets := together(results))
     if json_file is not None:
-        figures = {"model": model, "versions": versions(), "sets": list(map(asdict, results))}
+        figures = {
+            "model": model,
+            "versions": versions(),
+            "sets": list(map(asdict, results)),
+            "all": asdict(all_sets),
+        }
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
