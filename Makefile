@@ -7,6 +7,7 @@ VENV_PEERS := .venv-peers
 BIN := $(VENV)/bin
 PYPROJECTS := $(wildcard packages/*/pyproject.toml)
 PYTEST_ARGS ?=
+PYTEST = $(BIN)/python -m pytest -m 'not slow'
 BENCH_ARGS ?=
 LIVEKIT_SERVER := .cache/bin/livekit-server
 LIVEKIT_SERVER_VERSION := v1.13.5
@@ -25,8 +26,10 @@ venv: $(VENV)/.complete ## make .venv: hashed requirements and the packages, edi
 demo: venv ## transcribe a recording, and show what is measured
 	@$(BIN)/hark demo
 
+# Two processes, a file in one of them; but the conversations in rooms need both cores for themselves.
 test: venv ## run all tests but the slow ones; what a machine lacks for some is said, and they skip
-	@trap 'echo "make test took $$SECONDS s"' EXIT; $(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+	@trap 'echo "make test took $$SECONDS s"' EXIT; $(if $(PYTEST_ARGS),$(PYTEST) $(PYTEST_ARGS),\
+	  $(PYTEST) --numprocesses 2 --dist loadfile --ignore tests/room && $(PYTEST) tests/room)
 
 test-browser: venv ## run the tests of the captions page, the slow ones too (need Chromium)
 	@trap 'echo "make test-browser took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)

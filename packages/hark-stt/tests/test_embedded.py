@@ -24,7 +24,8 @@ Load = Callable[[str], FakeRecognizer]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
+def _nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(embedded, "_shared", {})  # other tests of this process may hold a share
     before = set(threading.enumerate())
     yield
     assert embedded._shared == {}
