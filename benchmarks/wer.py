@@ -200,7 +200,8 @@ def main(
             members = [recording for recording in chosen if recording.set_name == name]
             results.append(asyncio.run(measure_set(models, name, members, ways, workers)))
             print_result(results[-1])
-    print_result(all_sets := together(results))
+    all_sets = together(results)
+    print_result(all_sets)
     if json_file is not None:
         figures = {
             "model": model,

@@ -34,13 +34,37 @@ def test_unanswered_audio_is_dead_after_the_timeout(liveness: Liveness) -> None:
     assert liveness.is_dead(100.1 + TIMEOUT_S)
 
 
-def test_whoever_spoke_lives_for_at_least_the_timeout(liveness: Liveness) -> None:
-    stream(liveness, 100.0, 2)
-    liveness.heard(Progress(51_000, 50_000), 102.0)
-    stream(liveness, 102.0, 6)
-    assert liveness.lives_until == 102.0 + TIMEOUT_S
-    assert not liveness.is_dead(liveness.lives_until)
-    assert liveness.is_dead(liveness.lives_until + 0.1)
+def test_an_answer_that_is_due_may_take_its_time_although_the_timeout_is_short() -> None:
+    impatient = Liveness(sample_rate=RATE, start_sample=0, timeout_s=0.3, now=100.0)
+    for second in range(3):
+        for frame in range(20):
+            now = 100.0 + second + frame / 20
+            send(impatient, 0.05, now)
+            if second and frame == 5:  # the answer to the second before
+                assert not impatient.is_dead(now)
+                impatient.heard(Progress(1_000 * second, 0), now)
+    assert not impatient.is_dead(102.95)
+    send(impatient, 0.05, 103.0)
+    assert not impatient.is_dead(103.3)
+    assert impatient.is_dead(103.4)
+
+
+def test_it_need_not_be_looked_at_before_it_can_be_dead(liveness: Liveness) -> None:
+    assert liveness.dies_at(200.0) == 200.0 + TIMEOUT_S  # of audio that is sent then
+    send(liveness, 0.9, 200.0)
+    assert liveness.dies_at(200.5) == 200.0 + TIMEOUT_S
+    send(liveness, 0.9, 200.9)
+    assert liveness.dies_at(203.0) == 200.0 + TIMEOUT_S
+    liveness.heard(Progress(51_800, 50_000), 203.5)
+    liveness.sending(Flush(1), 204.0)
+    liveness.sent(204.0)
+    assert liveness.dies_at(205.0) == 205.0 + TIMEOUT_S
+    assert liveness.dies_at(213.0) == 204.0 + ANSWER_TIMEOUT_S
+
+
+def test_what_is_not_due_yet_need_not_be_looked_at_all_the_time(liveness: Liveness) -> None:
+    send(liveness, 0.9, 100.0)
+    assert liveness.dies_at(1e6) == 1e6 + 1  # more of it would be due, and then late after a second
 
 
 def test_progress_keeps_it_alive(liveness: Liveness) -> None:

@@ -430,15 +430,13 @@ class Session:
             longest = f"a session may last {self._limits.max_session_s} s; go on in a new one"
             self.fail(Error.from_code("session_too_long", longest))
             return
+        self._report_before(len(samples))
         events = await listen(self._ear.hearing(samples))
         if self._outbox.is_finished:
             return  # closed meanwhile
         self._received += len(samples)
         self._follow(events)
-        # Now, if after as much again it would be too late.
-        unreported = self._received - self._reported
-        if unreported + len(samples) > PROGRESS_INTERVAL_S * self._sample_rate:
-            self._report()
+        self._report_before(len(samples))
 
     async def _finish_audio(self, answer: Flushed | Closed) -> None:
         events = await listen(self._ear.closing())
@@ -806,6 +804,12 @@ class Session:
                 # The final says so already (docs/protocol.md#resuming).
                 self._finalized = max(self._finalized, head.ended.end)
                 self._report()
+
+    def _report_before(self, samples: int) -> None:
+        """Tell how far we are, if after so much more audio it would be too late."""
+        unreported = self._received - self._reported
+        if unreported and unreported + samples > PROGRESS_INTERVAL_S * self._sample_rate:
+            self._report()
 
     def _report(self) -> None:
         """Tell how far we are."""

@@ -23,6 +23,15 @@ del audio
 print(psutil.Process().memory_info().rss - before)
 """
 
+A_SERVER_STARTS = """
+import gc
+from hark.server import serve
+from hark.server.settings import ServerSettings
+
+serve.DrainingServer.run = lambda *_, **__: print(gc.get_freeze_count(), len(gc.get_objects()))
+serve.run(ServerSettings(port=0))
+"""
+
 
 def grown_bytes(how: str) -> int:
     child = subprocess.run(
@@ -38,3 +47,11 @@ def grown_bytes(how: str) -> int:
 def test_audio_that_is_let_go_goes_back_to_the_system() -> None:
     assert grown_bytes("as it is") > 50_000_000
     assert grown_bytes("returning") < 20_000_000
+
+
+def test_garbage_collections_of_a_server_pass_over_what_it_has_loaded() -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", A_SERVER_STARTS], check=True, capture_output=True, timeout=60
+    )
+    passed_over, looked_at = map(int, child.stdout.split())
+    assert passed_over > 10_000 > 10 * looked_at

@@ -1,8 +1,9 @@
-"""Memory that goes back to the system once it is free."""
+"""Memory of a process that is all ours: what goes back to the system, and what stays."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import platform
 
 LARGE_BLOCK_BYTES = 65_536
@@ -23,3 +24,13 @@ def return_large_blocks() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def keep_what_is_loaded() -> None:
+    """Have garbage collections pass over all objects there are: code, which stays to the end.
+
+    A full collection looked at 50,000 of them, and the event loop and the ears stood still for 50
+    ms, or for 100 where both cores were decoding.
+    """
+    gc.collect()
+    gc.freeze()

@@ -14,7 +14,7 @@ from hark.errors import SettingsError
 from hark.server.app import create_app
 from hark.server.connections import HttpConnection, WebSocketConnection
 from hark.server.logs import configure_logging
-from hark.server.memory import return_large_blocks
+from hark.server.memory import keep_what_is_loaded, return_large_blocks
 from hark.server.service import Service
 from hark.server.settings import ServerSettings, describe
 
@@ -34,6 +34,7 @@ def run(settings: ServerSettings) -> None:
         HarkError: the models cannot be loaded.
     """
     return_large_blocks()
+    keep_what_is_loaded()
     configure_logging(settings.log_level, settings.log_format)
     service = Service(settings)
     server = DrainingServer(service)

@@ -18,7 +18,7 @@ import msgspec
 from hark.engines.pool import ModelPool
 from hark.errors import ModelError
 from hark.server.logs import configure_logging
-from hark.server.memory import return_large_blocks
+from hark.server.memory import keep_what_is_loaded, return_large_blocks
 from hark.server.serve import DrainingServer
 from hark.server.service import Service
 from hark.server.settings import LogLevel, ServerSettings
@@ -39,6 +39,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # until _Server takes them
         signal.signal(number, signal.SIG_IGN)
     return_large_blocks()
+    keep_what_is_loaded()
     errand = msgspec.json.decode(sys.argv[1], type=Errand)
     configure_logging(_level_name(errand.log_level), "text", file=Path(errand.log))
     asyncio.run(_serve(errand))

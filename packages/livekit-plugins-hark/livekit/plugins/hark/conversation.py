@@ -188,8 +188,8 @@ class Conversation:
     async def _watch(self) -> NoReturn:
         idle_timeout_s = self._link.ready.limits.idle_timeout_s
         while True:
-            quiet_s = max(self._liveness.lives_until - _now(), self._liveness.timeout_s / 10)
-            await asyncio.sleep(min(quiet_s, idle_timeout_s / 6))
+            now = _now()
+            await asyncio.sleep(min(self._liveness.dies_at(now) - now, idle_timeout_s / 6))
             if self._liveness.is_dead(_now()):
                 await asyncio.sleep(SECOND_LOOK_S)
                 if self._liveness.is_dead(_now()):

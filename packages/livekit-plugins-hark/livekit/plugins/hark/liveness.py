@@ -5,6 +5,8 @@ Pure: the caller brings the time, in seconds of any steady clock.
 
 from __future__ import annotations
 
+import math
+
 from hark_protocol import (
     PCM16_BYTES_PER_SAMPLE,
     Audio,
@@ -18,8 +20,8 @@ from hark_protocol import (
 )
 
 PROGRESS_INTERVAL_S = 1.0
-"""While audio flows, `progress` comes at least this often (docs/protocol.md#progress). Less audio
-than this may wait for its answer until more of it comes."""
+"""While audio flows, `progress` comes at least this often (docs/protocol.md#progress). So much
+audio may wait for its answer until more of it comes."""
 
 ANSWER_TIMEOUT_S = 10.0
 """Longest silence of a server that owes the answer to a flush or close, or that does not take a
@@ -58,6 +60,7 @@ class Liveness:
         self._sent = self._received = start_sample
         self._sent_at = self._heard_at = self.opened_at = now
         self._waiting_since: float | None = None
+        self._overdue_since: float | None = None
         self._sending_since: float | None = None
         self._answers_due = 0
         self._answer_awaited_since = 0.0
@@ -80,6 +83,8 @@ class Liveness:
             if self._waiting_since is None or not was_flowing:
                 self._waiting_since = now
             self._sent += len(message.pcm) // PCM16_BYTES_PER_SAMPLE
+            if self._overdue_since is None and self._is_unanswered():
+                self._overdue_since = now
         elif isinstance(message, (Flush, Close)):
             self._answers_due += 1
             self._answer_awaited_since = now
@@ -97,25 +102,37 @@ class Liveness:
             self._answers_due -= 1
         self._heard_at = self._answer_awaited_since = now
         self._waiting_since = now if self._sent > self._received else None
-
-    @property
-    def lives_until(self) -> float:
-        """Before this it cannot be dead, so there is no need to look."""
-        return self._heard_at + min(self.timeout_s, ANSWER_TIMEOUT_S)
+        self._overdue_since = now if self._is_unanswered() else None
 
     def is_dead(self, now: float) -> bool:
         """Whether the other side has been silent for too long."""
-        if self._sending_since is not None:
-            silent_since = max(self._sending_since, self._heard_at)
-            if now - silent_since > ANSWER_TIMEOUT_S or now - self._sending_since > SEND_TIMEOUT_S:
-                return True
-        if self._answers_due > 0 and now - self._answer_awaited_since > ANSWER_TIMEOUT_S:
-            return True
-        return (
-            self._waiting_since is not None
-            and self._is_unanswered()
-            and now - self._waiting_since > self.timeout_s
+        return now > self.dies_at(now)
+
+    def dies_at(self, now: float) -> float:
+        """Before this it cannot be dead, whatever is sent; so nobody need look."""
+        return min(
+            self._audio_deadline(now),
+            self._answer_deadline(),
+            self._sending_deadline(),
+            now + min(self.timeout_s, ANSWER_TIMEOUT_S),  # of what begins to be owed now
         )
+
+    def _audio_deadline(self, now: float) -> float:
+        if self._waiting_since is None:
+            return math.inf
+        # An answer that is due takes a moment to come, however short the timeout is.
+        overdue_since = now if self._overdue_since is None else self._overdue_since
+        grace_s = min(self.timeout_s, PROGRESS_INTERVAL_S)
+        return max(self._waiting_since + self.timeout_s, overdue_since + grace_s)
+
+    def _answer_deadline(self) -> float:
+        return self._answer_awaited_since + ANSWER_TIMEOUT_S if self._answers_due > 0 else math.inf
+
+    def _sending_deadline(self) -> float:
+        if self._sending_since is None:
+            return math.inf
+        silent_since = max(self._sending_since, self._heard_at)
+        return min(silent_since + ANSWER_TIMEOUT_S, self._sending_since + SEND_TIMEOUT_S)
 
     def _is_unanswered(self) -> bool:
         return self._sent - self._received > self._interval

@@ -29,7 +29,7 @@ class Resampler:
     """Converts mono PCM16 from one rate to another.
 
     soxr gets numbers of 32 bits with the audio in their high halves: those it clips by itself and
-    does not dither, and no number is converted on the way.
+    does not dither, and there is nothing to convert before and after it.
     """
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
