@@ -264,7 +264,8 @@ class Session:
         if self._connection.ready is not None:
             return
         assert self._connection.sample_rate == RATE
-        self._start = self._looked = self._reported = self._connection.start_sample
+        self._start = self._reported = self._connection.context
+        self._looked = self._connection.start_sample  # what comes before was heard already
         await self._send(
             Ready(
                 session=f"session-{len(self._server.connected_at)}",
@@ -329,8 +330,8 @@ class Session:
     async def _close_utterance(self) -> None:
         await self._send(self._transcript(Final, self._speech_end))
         self._opened = None
-        await self._report()
         await self._send(SpeechEnded(self._utterance, self._speech_end))
+        await self._report()
 
     async def _report(self) -> None:
         received = self._reported = self._start + len(self._pcm)
