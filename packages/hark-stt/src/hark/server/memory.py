@@ -29,8 +29,8 @@ def return_large_blocks() -> None:
 def keep_what_is_loaded() -> None:
     """Have garbage collections pass over all objects there are: code, which stays to the end.
 
-    A full collection looked at 50,000 of them, and the event loop and the ears stood still for 50
-    ms, or for 100 where both cores were decoding.
+    A full collection looked at 50,000 of them, and for those 50 ms the event loop and the ears
+    stood still.
     """
     gc.collect()
     gc.freeze()
