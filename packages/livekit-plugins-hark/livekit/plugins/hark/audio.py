@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 from hark_protocol import PCM16_BYTES_PER_SAMPLE
 from livekit import rtc
 
+_LITTLE_ENDIAN = np.dtype("<i2")
+
 
 def mono_samples(frame: rtc.AudioFrame) -> NDArray[np.int16]:
     """The samples of a frame of any number of channels, mixed down; shape (n,)."""
-    samples = np.frombuffer(frame.data, dtype=np.int16)
-    samples = samples[: frame.samples_per_channel * frame.num_channels]
-    if frame.num_channels == 1:
+    channels = frame.num_channels
+    samples = np.frombuffer(frame.data, np.int16, frame.samples_per_channel * channels)
+    if channels == 1:
         return samples
-    mix: NDArray[np.int16] = np.rint(samples.reshape(-1, frame.num_channels).mean(axis=1)).astype(
-        np.int16
-    )
+    mix: NDArray[np.int16] = np.rint(samples.reshape(-1, channels).mean(axis=1)).astype(np.int16)
     return mix
 
 
 def to_pcm(samples: NDArray[np.int16]) -> bytes:
     """Samples as little-endian bytes."""
-    return samples.astype("<i2", copy=False).tobytes()
+    return samples.astype(_LITTLE_ENDIAN, copy=False).tobytes()
 
 
 def wav_of(buffer: AudioBuffer) -> bytes:

@@ -149,12 +149,13 @@ class Conversation:
         while True:
             self._news.clear()
             message = self._next_message()
-            if message is None:
+            if message is not None:
+                self._liveness.sending(message, _now())
+                await self._link.send(message)
+                self._liveness.sent(_now())
+            # After a frame there mostly is nothing more: not to look spares every stream time.
+            if message is None or not self._outbox.has_more:
                 await self._news.wait()
-                continue
-            self._liveness.sending(message, _now())
-            await self._link.send(message)
-            self._liveness.sent(_now())
 
     def _next_message(self) -> ClientMessage | None:
         if self._outbox.is_cut_off:

@@ -67,12 +67,16 @@ class Outbox:
         """Whether `close` went out on this connection: nothing may follow it."""
         return self._close_sent
 
+    @property
+    def has_more(self) -> bool:
+        """Whether something may be left to say; False if there is nothing."""
+        return self._sent < self._replay.end or bool(self._flushes) or self._ended
+
     def push_audio(self, pcm: bytes) -> int:
         """Add audio; gives how many samples had to go that are not finalised."""
         self._replay.append(pcm)
-        kept_from = max(self._replay.start, self._finalized)
-        self._replay.shrink(self._capacity + self._headroom * self._is_catching_up)
-        return max(0, self._replay.start - kept_from)
+        excess = self._replay.shrink(self._capacity + self._headroom * self._is_catching_up)
+        return min(excess, max(0, self._replay.start - self._finalized)) if excess else 0
 
     def push_flush(self) -> int:
         """Add a flush; gives its id.
@@ -120,13 +124,15 @@ class Outbox:
         Args:
             most: samples in an audio message at most.
         """
-        flush = next((flush for flush in self._flushes if flush[0] > self._sent_flush), None)
-        limit = self._replay.end if flush is None else max(flush[1], self._sent)
+        flush = self._next_flush() if self._flushes else None
+        end = self._replay.end
+        limit = end if flush is None else max(flush[1], self._sent)
         if self.is_saying_context:
             limit = self._start  # what other options are for begins with a message of its own
         if self._sent < limit:
             pcm = self._replay.read(self._sent, min(limit - self._sent, most))
             self._sent += len(pcm) // PCM16_BYTES_PER_SAMPLE
+            self._is_catching_up = self._is_catching_up and self._sent < end
             return Audio(pcm)
         self._is_catching_up = False
         if flush is not None:
@@ -136,6 +142,9 @@ class Outbox:
             self._close_sent = True
             return Close()
         return None
+
+    def _next_flush(self) -> tuple[int, int] | None:
+        return next((flush for flush in self._flushes if flush[0] > self._sent_flush), None)
 
     def forget(self, finalized: int, context: int | None = None) -> None:
         """All audio before `finalized` is done with, but from `context` on it may help again."""

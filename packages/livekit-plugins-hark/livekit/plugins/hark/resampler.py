@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 LONGEST_BLOCK_MS = 50
 """As long as the frames of an AgentSession. Blocks of 10 ms cost twice as much."""
 
-_HIGH = slice(1, None, 2) if sys.byteorder == "little" else slice(0, None, 2)
-"""Of the halves of 32-bit numbers, the high ones."""
+_HIGH = 1 if sys.byteorder == "little" else 0
+"""Which of the halves of a 32-bit number is the high one."""
 
 _HALF = -(1 << 15)
 """A low half that stands for 0.5: with it, cutting off the low halves of the output rounds."""
@@ -52,6 +52,8 @@ class Resampler:
         if not self._pushed:
             self._set_block(len(samples))
         self._pushed += len(samples)
+        if len(samples) == self._block and not len(self._waiting):
+            return self._convert(samples)  # as nearly all come
         if len(self._waiting):
             samples = np.concatenate((self._waiting, samples))
         whole = len(samples) - len(samples) % self._block
@@ -77,16 +79,17 @@ class Resampler:
         """
         step = max(1, self._from_rate // 100)
         self._block = step * max(1, min(frame // step, LONGEST_BLOCK_MS // 10))
-        self._wide = np.empty(self._block, np.int32)
+        self._wide = np.empty((self._block, 1), np.int32)  # soxr's own shape: samples, channels
         self._wide.view(np.int16)[:] = _HALF
+        self._high = self._wide.view(np.int16)[:, _HIGH]
 
     def _convert(self, samples: NDArray[np.int16], *, last: bool = False) -> NDArray[np.int16]:
         """Feed up to a block; give what comes out."""
+        self._high[: len(samples)] = samples
         wide = self._wide[: len(samples)]
-        wide.view(np.int16)[_HIGH] = samples
         resampled: NDArray[np.int32] = self._stream.resample_chunk(wide, last=last)
         self._given += len(resampled)
-        return resampled.view(np.int16)[_HIGH]
+        return resampled.view(np.int16)[:, _HIGH]
 
     def _new_stream(self) -> soxr.ResampleStream:
         return soxr.ResampleStream(self._from_rate, self._to_rate, 1, dtype="int32")
