@@ -18,6 +18,7 @@ class _Folders(LoadScopeScheduling):
         return nodeid.partition("::")[0].rpartition("/")[0]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
     """With `--dist loadscope`, a folder is a scope."""
     return _Folders(config, log) if config.getvalue("dist") == "loadscope" else None
