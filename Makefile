@@ -27,11 +27,11 @@ venv: $(VENV)/.complete ## make .venv: hashed requirements and the packages, edi
 demo: venv ## transcribe a recording, and show what is measured
 	@$(BIN)/hark demo
 
-# Two files at a time; after them those against the clock, two folders at a time.
+# Two files at a time, but those against the clock after them, by themselves.
 test: venv ## run all tests but the slow ones; what a machine lacks for some is said, and they skip
 	@trap 'echo "make test took $$SECONDS s"' EXIT; $(if $(PYTEST_ARGS),$(PYTEST) $(PYTEST_ARGS),\
 	  $(PYTEST) --numprocesses 2 --dist loadfile $(TIMED_TESTS:%=--ignore %); first=$$?; \
-	  $(PYTEST) --numprocesses 2 --dist loadscope $(TIMED_TESTS) && exit $$first)
+	  $(PYTEST) $(TIMED_TESTS) && exit $$first)
 
 test-browser: venv ## run the tests of the captions page, the slow ones too (need Chromium)
 	@trap 'echo "make test-browser took $$SECONDS s"' EXIT; $(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,26 @@ from livekit.agents.stt import SpeechEvent
 
 from livekit.plugins import hark
 
+_report = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_report] = []
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if config.stash[_report]:
+        terminalreporter.section("faults")
+        for line in config.stash[_report]:
+            terminalreporter.write_line(line)
+
 
 @pytest.fixture
-def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Adds a line to what is printed at the end."""
-    return partial(record_property, "faults")
+    return request.config.stash[_report].append
 
 
 @pytest.fixture(autouse=True)

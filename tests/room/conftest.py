@@ -16,6 +16,8 @@ from rooms.hark_server import HarkServer
 from rooms.livekit_server import LiveKitServer, start_livekit_server
 from rooms.workers import Worker, running
 
+_figures = pytest.StashKey[list[str]]()
+
 
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -73,12 +75,20 @@ def start_worker(livekit: LiveKitServer, logs: Path) -> Iterator[Callable[..., W
 
 
 @pytest.fixture
-def measured(
-    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
-) -> Callable[[str], None]:
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Takes figures, which are printed when all tests have run."""
+    figures = request.config.stash.setdefault(_figures, [])
 
     def note(figure: str) -> None:
-        record_property("measured in rooms", f"{request.node.name}: {figure}")
+        figures.append(f"{request.node.name}: {figure}")
 
     return note
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if figures := config.stash.get(_figures, []):
+        terminalreporter.section("measured in rooms")
+        for figure in figures:
+            terminalreporter.write_line(figure)
