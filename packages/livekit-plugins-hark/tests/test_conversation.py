@@ -104,7 +104,8 @@ async def test_nobody_looks_at_a_connection_before_it_can_have_died(
     )
     await asyncio.wait({running}, timeout=1.5)
     assert running.done() == is_given_up
-    assert bool(liveness.looks) == is_given_up
+    # Once when it can have died first of all, once when it is dead, once more to be sure.
+    assert liveness.looks <= 4 if is_given_up else liveness.looks == 0
     if is_given_up:
         with pytest.raises(APITimeoutError):
             await running

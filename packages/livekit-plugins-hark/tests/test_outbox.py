@@ -148,6 +148,36 @@ def test_a_connection_that_has_caught_up_gives_its_headroom_back() -> None:
     assert said(outbox) == ["g"]
 
 
+def test_a_flush_in_between_does_not_mean_that_a_connection_has_caught_up() -> None:
+    outbox = Outbox(capacity=4, headroom=2)
+    push(outbox, "a")
+    outbox.push_flush()
+    push(outbox, "bcd")
+    outbox.connect()
+    push(outbox, "ef")
+    assert isinstance(outbox.next_message(100), Audio)
+    assert isinstance(outbox.next_message(100), Flush)
+    assert outbox.has_more
+    push(outbox, "g")
+    assert not outbox.is_cut_off
+    assert said(outbox) == ["bcdefg"]
+
+
+def test_it_says_when_nothing_is_left_to_say() -> None:
+    outbox = Outbox(capacity=100, headroom=0)
+    outbox.connect()
+    assert said(outbox) == []
+    assert not outbox.has_more
+    push(outbox, "ab")
+    assert outbox.has_more
+    outbox.next_message(1)
+    assert outbox.has_more
+    outbox.next_message(1)
+    assert not outbox.has_more
+    outbox.end()
+    assert outbox.has_more
+
+
 def test_a_connection_is_cut_off_when_audio_goes_before_it_was_sent() -> None:
     outbox = Outbox(capacity=4, headroom=2)
     outbox.connect()

@@ -69,8 +69,12 @@ class Outbox:
 
     @property
     def has_more(self) -> bool:
-        """Whether something may be left to say; False if there is nothing."""
-        return self._sent < self._replay.end or bool(self._flushes) or self._ended
+        """Whether something may be left to say; False if there is nothing.
+
+        While a connection catches up it is for the next look to find that it has.
+        """
+        has_audio = self._sent < self._replay.end
+        return has_audio or self._is_catching_up or bool(self._flushes) or self._ended
 
     def push_audio(self, pcm: bytes) -> int:
         """Add audio; gives how many samples had to go that are not finalised."""
@@ -132,9 +136,9 @@ class Outbox:
         if self._sent < limit:
             pcm = self._replay.read(self._sent, min(limit - self._sent, most))
             self._sent += len(pcm) // PCM16_BYTES_PER_SAMPLE
-            self._is_catching_up = self._is_catching_up and self._sent < end
             return Audio(pcm)
-        self._is_catching_up = False
+        if self._sent == end:
+            self._is_catching_up = False
         if flush is not None:
             self._sent_flush = flush[0]
             return Flush(flush[0])
