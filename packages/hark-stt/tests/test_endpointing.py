@@ -113,6 +113,17 @@ def test_a_pause_shorter_than_the_tail_is_not_announced() -> None:
     assert [type(event) for event in events] == [SpeechStarted]
 
 
+@pytest.mark.parametrize(("silence_ms", "windows"), [(160, 3), (300, 5), (400, 7), (500, 8)])
+def test_the_tail_of_a_short_silence_is_half_of_it_up_to_the_end_of_a_window(
+    silence_ms: int, windows: int
+) -> None:
+    endpointer = Endpointer(512, replace(OPTIONS, silence_ms=silence_ms))
+    speech = 20 * 512
+    events = _hear(endpointer, lambda position: 0.9 if position < speech else 0.0, 40 * 512, 512)
+    end = (speech + windows * 512) // GRID * GRID
+    assert events == [SpeechStarted(0, 0), SpeechPaused(end), SpeechEnded(end, speech)]
+
+
 def test_every_announced_pause_is_taken_back_or_ends_the_utterance() -> None:
     pause = "." * (SILENCE_W - 1) + "#" * 5
     events = _events("." * 40 + "#" * 10 + pause * 3 + "." * SILENCE_W)

@@ -37,8 +37,9 @@ the threshold, and the default model reads cleaner with some silence around the 
 
 TAIL = 4_800
 """Samples (300 ms) after the last speech that belong to the utterance, or half of the endpointing
-silence where that is less. It is also how long a pause must be before it is worth decoding, so that
-the text of the pause is the text of the final if no more speech comes.
+silence where that is less, up to the end of the window in which it falls: a pause is not announced
+before, and what has been heard by then costs no time. It is also how long a pause must be before it
+is worth decoding, so that the text of the pause is the text of the final if no more speech comes.
 
 Lead, tail and endpointing silence were chosen together, by the WER of LibriSpeech test-clean and
 test-other streamed through the default model, against utterances decoded whole."""
@@ -300,7 +301,8 @@ class Endpointer:
 
     @property
     def _tail(self) -> int:
-        return min(TAIL, self.options.silence_ms * SAMPLE_RATE // 2000)
+        half = self.options.silence_ms * SAMPLE_RATE // 2000
+        return min(TAIL, -(-half // self._window) * self._window)
 
     @property
     def _tail_end(self) -> int:
