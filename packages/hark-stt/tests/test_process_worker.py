@@ -27,16 +27,17 @@ DEADLINE_S = 20
 FAKE = ("-m", "hark.engines.worker_main", "fake")
 
 # Silence this long is what a scripted worker reacts to, in words of the fake model.
-CRASH, HANG, FAIL, LEAVE, COMPUTE = 7, 8, 9, 10, 11
+CRASH, HANG, FAIL, LEAVE, COMPUTE, THREADS = 7, 8, 9, 10, 11, 12
 
 SCRIPTED = f"""
 import os, pathlib, sys, time
 from hark.engines.fake import FakeRecognizer, WORD_SAMPLES
 from hark.errors import RecognitionError
 from hark.process_worker import serve
+from hark.recognizer import Hypothesis
 
 class Scripted(FakeRecognizer):
-    def decode(self, streams, *, final):
+    def decode(self, streams, *, final, threads=1):
         words = streams[0].length // WORD_SAMPLES
         if words == {CRASH}:
             raise ZeroDivisionError
@@ -48,6 +49,8 @@ class Scripted(FakeRecognizer):
             raise RecognitionError("cannot decode this")
         if words == {LEAVE}:
             os._exit(3)
+        if words == {THREADS}:
+            return [Hypothesis(str(threads))]
         until = time.monotonic() + (3.0 if words == {COMPUTE} else 0.0)
         while time.monotonic() < until:  # with the interpreter lock, as Python code has it
             pass
@@ -138,6 +141,13 @@ def test_a_worker_process_runs_the_real_model(make: Make, speech: PcmArray) -> N
     (hypothesis,) = worker.decode([job])
     assert "best of times" in hypothesis.text
     assert hypothesis.confidence is not None
+
+
+def test_the_number_of_threads_reaches_the_engine(make: Make) -> None:
+    worker = make(script=SCRIPTED)
+    worker.start()
+    texts = [worker.decode([_job(THREADS)], threads=threads)[0].text for threads in (1, 2)]
+    assert texts == ["1", "2"]
 
 
 def test_an_engine_that_fails_leaves_the_worker_alive(make: Make) -> None:

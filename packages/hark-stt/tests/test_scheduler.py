@@ -66,6 +66,7 @@ class _Letters:
     finals: list[list[bool]] = field(default_factory=list)
     pushes: list[list[str]] = field(default_factory=list)
     previous: list[str | None] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
     streams: list[_LetterStream] = field(default_factory=list)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     error_at: str = ""
@@ -85,7 +86,7 @@ class _Letters:
         return self.streams[-1]
 
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         texts = []
         for stream, is_final in zip(streams, final, strict=True):
@@ -93,6 +94,7 @@ class _Letters:
             stream.is_over = is_final
             texts.append(stream.heard)
         self.calls.append(texts)
+        self.threads.append(threads)
         self.finals.append(list(final))
         self.pushes.append([s.pushes[-1] for s in streams if isinstance(s, _LetterStream)])
         self.entered.release()
@@ -126,7 +128,9 @@ class _Mortal(LocalWorker):
             raise WorkerError("does not come up")
         return super().start()
 
-    def decode(self, jobs: Sequence[DecodeJob], forget: Sequence[int] = ()) -> list[Hypothesis]:
+    def decode(
+        self, jobs: Sequence[DecodeJob], forget: Sequence[int] = (), *, threads: int = 1
+    ) -> list[Hypothesis]:
         hypotheses = super().decode(jobs, forget)
         if self.times and any(self.dies_of in hypothesis.text for hypothesis in hypotheses):
             self.times -= 1
@@ -385,7 +389,7 @@ def test_closed_streams_leave_nothing_behind(start: Start) -> None:
 def test_an_engine_that_fails_fails_the_request_and_nothing_else(start: Start) -> None:
     class Failing(_Letters):
         def decode(
-            self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+            self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
         ) -> list[Hypothesis]:
             hypotheses = super().decode(streams, final=final)
             if "bad" in hypotheses[0].text:
@@ -417,7 +421,7 @@ def test_a_bug_in_an_engine_leaves_nobody_waiting(
 def test_an_engine_that_forgets_a_stream_leaves_nobody_waiting(start: Start) -> None:
     class Forgetful(_Letters):
         def decode(
-            self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+            self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
         ) -> list[Hypothesis]:
             return super().decode(streams, final=final)[1:]
 
@@ -800,7 +804,46 @@ def test_finals_do_not_count_for_the_interval_of_interims(start: Start) -> None:
     assert scheduler.interim_interval_s == MIN_INTERIM_INTERVAL_S
 
 
-# --- threads
+# --- the threads of a decode
+
+
+@pytest.mark.parametrize(
+    ("workers", "speakers", "threads"), [(1, 1, 1), (2, 1, 2), (2, 2, 1), (4, 2, 2), (8, 1, 2)]
+)
+def test_a_decode_has_more_threads_where_there_are_workers_for_them(
+    start: Start, workers: int, speakers: int, threads: int
+) -> None:
+    letters = [_Letters() for _ in range(workers)]
+    for one in letters:
+        one.gate.set()
+    scheduler = start(*letters)
+    streams = [_stream(scheduler, str(i)) for i in range(speakers)]
+    _text(_interim(streams[0]))
+    _text(_final(streams[-1]))
+    assert [count for one in letters for count in one.threads] == [threads] * 2
+
+
+def test_an_anchor_has_as_many_threads_as_its_final(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hark.scheduler.ANCHOR_MARGIN", 1)
+    letters, idle = (_Letters(Capabilities(("en",), anchor=2)) for _ in range(2))
+    letters.gate.set()
+    idle.gate.set()
+    _text(_final(_stream(start(letters, idle), "abcdef")))
+    assert letters.threads + idle.threads == [2] * 3
+
+
+def test_an_interim_on_two_threads_counts_twice_for_the_interval_of_interims(start: Start) -> None:
+    slow = [LocalWorker(lambda: FakeRecognizer(decode_delay_s=0.05)) for _ in range(2)]
+    scheduler = start(*slow)
+    _text(_interim(_stream(scheduler, "alone")))
+    for i in range(39):
+        _stream(scheduler, str(i))
+    assert scheduler.interim_interval_s >= 40 * 2 * 0.05 / (2 * INTERIM_SHARE)
+
+
+# --- threads of callers
 
 
 def test_many_threads_may_use_one_scheduler(start: Start) -> None:

@@ -501,7 +501,7 @@ class _Gated(FakeRecognizer):
         super().__init__()
 
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         for stream in streams:
             assert isinstance(stream, FakeStream)
@@ -537,7 +537,7 @@ class _Reader(_Gated):
         return super().open_stream(options)
 
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         (stream,) = streams
         (hypothesis,) = super().decode(streams, final=final)
@@ -1045,7 +1045,7 @@ async def test_a_message_longer_than_a_second_is_taken_too(
 
 class _Failing(FakeRecognizer):
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         raise RecognitionError("what was said cannot be decoded")
 
@@ -1078,7 +1078,9 @@ class _Doomed(LocalWorker):
             raise WorkerError("does not come up")
         return super().start()
 
-    def decode(self, jobs: Sequence[DecodeJob], forget: Sequence[int] = ()) -> list[Hypothesis]:
+    def decode(
+        self, jobs: Sequence[DecodeJob], forget: Sequence[int] = (), *, threads: int = 1
+    ) -> list[Hypothesis]:
         raise WorkerError("died")
 
 

@@ -119,7 +119,7 @@ class _One:
 
 class _Failing(FakeRecognizer):
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         raise RecognitionError("what was said cannot be decoded")
 
@@ -140,7 +140,7 @@ class _Stuck(FakeRecognizer):
         self.gate = threading.Event()
 
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         self.entered.set()
         assert self.gate.wait(20)

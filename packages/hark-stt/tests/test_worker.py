@@ -29,6 +29,7 @@ class _Watched(FakeRecognizer):
         self.warmed = 0
         self.closed = 0
         self.finals: list[Sequence[bool]] = []
+        self.threads: list[int] = []
         self.previous: list[Hypothesis | None] = []
         self.contexts: list[Context | None] = []
 
@@ -47,9 +48,10 @@ class _Watched(FakeRecognizer):
         return super().open_stream(options, previous=previous, context=context)
 
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         self.finals.append(list(final))
+        self.threads.append(threads)
         return super().decode(streams, final=final)
 
     def close(self) -> None:
@@ -70,6 +72,14 @@ def test_streams_of_one_call_are_decoded_together_and_in_order() -> None:
     hypotheses = host.decode([_job(1, 0, 2, final=True), _job(2, 0, 1)])
     assert _texts(hypotheses) == ["one two", "one"]
     assert recognizer.finals == [[True, False]]
+
+
+def test_the_number_of_threads_reaches_the_recogniser() -> None:
+    recognizer = _Watched()
+    host = RecognizerHost(recognizer)
+    host.decode([_job(1, 0, 1)])
+    host.decode([_job(1, 0, 1)], threads=2)
+    assert recognizer.threads == [1, 2]
 
 
 def test_a_kept_stream_goes_on_with_the_audio_that_is_new() -> None:

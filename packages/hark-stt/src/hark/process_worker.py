@@ -59,6 +59,7 @@ class _Started(msgspec.Struct, tag=True):
 class _Decode(msgspec.Struct, tag=True):
     jobs: list[_WireJob]
     forget: list[int]
+    threads: int
 
 
 class _WireJob(msgspec.Struct):
@@ -203,9 +204,11 @@ class ProcessWorker:
             raise WorkerError(f"the worker process did not come up (exit code {process.poll()})")
         return accepted[0]
 
-    def decode(self, jobs: Sequence[DecodeJob], forget: Sequence[int] = ()) -> list[Hypothesis]:
+    def decode(
+        self, jobs: Sequence[DecodeJob], forget: Sequence[int] = (), *, threads: int = 1
+    ) -> list[Hypothesis]:
         """See `Worker.decode`."""
-        request = _Decode([_to_wire(job) for job in jobs], list(forget))
+        request = _Decode([_to_wire(job) for job in jobs], list(forget), threads)
         connection = self._connection
         if connection is None:
             raise WorkerError("the worker is not running")
@@ -394,7 +397,8 @@ def _load(load: Callable[[], Recognizer], connection: Connection) -> RecognizerH
 
 def _answer(host: RecognizerHost, request: _Decode) -> _Decoded | _Failed:
     try:
-        return _Decoded(host.decode([_from_wire(job) for job in request.jobs], request.forget))
+        jobs = [_from_wire(job) for job in request.jobs]
+        return _Decoded(host.decode(jobs, request.forget, threads=request.threads))
     except RecognitionError as error:
         return _Failed(str(error))
     except Exception as error:  # an engine's bug must not take the worker from everybody

@@ -161,7 +161,7 @@ class Recognizer(Protocol):
         ...
 
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         """Give the best hypothesis for all audio pushed so far, one for each stream.
 
@@ -174,6 +174,7 @@ class Recognizer(Protocol):
         Args:
             streams: at most `Capabilities.max_batch`, all opened by this recogniser.
             final: for each stream, whether this hypothesis is to be the utterance's last.
+            threads: how many it may compute on, if it knows how to. The hypotheses are the same.
 
         Raises:
             RecognitionError: the engine failed; the streams of this call are unusable.

@@ -23,7 +23,7 @@ from enum import IntEnum
 from hark.audio import PcmArray, PcmBuffer
 from hark.errors import ClosedError, HarkError, RecognitionError, WorkerError
 from hark.recognizer import Capabilities, Context, Hypothesis, RecognitionOptions
-from hark.worker import DecodeJob, Worker
+from hark.worker import MOST_THREADS, DecodeJob, Worker
 
 logger = logging.getLogger("hark.scheduler")
 
@@ -386,13 +386,14 @@ class Scheduler:
         return batch
 
     def _run(self, index: int, batch: list[_Request], forget: list[int]) -> None:
+        threads = self._threads_for_each()
         started = time.perf_counter()
         for request in batch:
             for number in range(len(request.stream.anchors) + 1, self._anchors(request) + 1):
-                self._make_anchor(index, request.stream, number)
+                self._make_anchor(index, request.stream, number, threads)
         jobs = [self._job(request) for request in batch]
-        hypotheses = self._workers[index].decode(jobs, forget)
-        self._note_time(batch, time.perf_counter() - started)
+        hypotheses = self._workers[index].decode(jobs, forget, threads=threads)
+        self._note_time(batch, threads * (time.perf_counter() - started))
         for request, job, hypothesis in zip(batch, jobs, hypotheses, strict=True):
             stream, length = request.stream, job.offset + len(job.samples)
             stream.previous = hypothesis
@@ -400,6 +401,15 @@ class Scheduler:
             if self._is_anchor(request):
                 stream.add_anchor(length // self.capabilities.anchor, hypothesis)
             request.future.set_result(Decoded(hypothesis, length))
+
+    def _threads_for_each(self) -> int:
+        """Threads for a decode: a lone speaker's may use workers that would be idle.
+
+        Not those of a speaker among others, even if no other decode is under way: with 22 streams
+        on two cores, two threads for whoever was alone took the finals' p95 from 0.83 to 1.0 s.
+        """
+        speakers = max(1, len(self._streams))
+        return max(1, min(MOST_THREADS, len(self._workers) // speakers))
 
     def _is_anchor(self, request: _Request) -> bool:
         anchor = self.capabilities.anchor
@@ -425,7 +435,7 @@ class Scheduler:
             return request.stream.anchors[count - 1] if count else None
         return request.stream.previous
 
-    def _make_anchor(self, index: int, stream: DecodeStream, number: int) -> None:
+    def _make_anchor(self, index: int, stream: DecodeStream, number: int, threads: int) -> None:
         job = DecodeJob(
             stream=stream.id,
             offset=0,
@@ -435,7 +445,7 @@ class Scheduler:
             final=False,
             keep=False,
         )
-        (hypothesis,) = self._workers[index].decode([job])
+        (hypothesis,) = self._workers[index].decode([job], threads=threads)
         stream.add_anchor(number, hypothesis)
 
     def _job(self, request: _Request) -> DecodeJob:
@@ -455,10 +465,10 @@ class Scheduler:
             context=request.context,
         )
 
-    def _note_time(self, batch: list[_Request], elapsed_s: float) -> None:
+    def _note_time(self, batch: list[_Request], computed_s: float) -> None:
         if any(request.priority is not Priority.INTERIM for request in batch):
             return
-        each_s = elapsed_s / len(batch)
+        each_s = computed_s / len(batch)
         weight = _SMOOTHING if self._interim_s else 1.0
         self._interim_s += weight * (each_s - self._interim_s)
 

@@ -18,6 +18,10 @@ from hark.recognizer import (
     Recognizer,
 )
 
+MOST_THREADS = 2
+"""Threads that a decode may be given at most. On two they read Moonshine's audio in 0.55 to 0.75 of
+the time while the other worker is idle, but in 1.1 to 1.2 times as much while it decodes, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class DecodeJob:
@@ -56,12 +60,15 @@ class Worker(Protocol):
         """
         ...
 
-    def decode(self, jobs: Sequence[DecodeJob], forget: Sequence[int] = ()) -> list[Hypothesis]:
+    def decode(
+        self, jobs: Sequence[DecodeJob], forget: Sequence[int] = (), *, threads: int = 1
+    ) -> list[Hypothesis]:
         """Decode a batch of different streams.
 
         Args:
             jobs: at most `Capabilities.max_batch`.
             forget: kept streams of which no more will come.
+            threads: see `Recognizer.decode`; at most `MOST_THREADS`.
 
         Raises:
             RecognitionError: the engine failed; the worker itself is fine.
@@ -91,12 +98,15 @@ class RecognizerHost:
         """See `Recognizer.warm_up`."""
         self._recognizer.warm_up()
 
-    def decode(self, jobs: Sequence[DecodeJob], forget: Sequence[int] = ()) -> list[Hypothesis]:
+    def decode(
+        self, jobs: Sequence[DecodeJob], forget: Sequence[int] = (), *, threads: int = 1
+    ) -> list[Hypothesis]:
         """See `Worker.decode`."""
         for stream in forget:
             self._streams.pop(stream, None)
         streams = [self._advance(job) for job in jobs]
-        return self._recognizer.decode(streams, final=[job.final for job in jobs])
+        final = [job.final for job in jobs]
+        return self._recognizer.decode(streams, final=final, threads=threads)
 
     def _advance(self, job: DecodeJob) -> RecognitionStream:
         stream = self._streams.pop(job.stream, None)
@@ -145,12 +155,14 @@ class LocalWorker:
                 raise WorkerError("the worker is closed")
             self._host = host
 
-    def decode(self, jobs: Sequence[DecodeJob], forget: Sequence[int] = ()) -> list[Hypothesis]:
+    def decode(
+        self, jobs: Sequence[DecodeJob], forget: Sequence[int] = (), *, threads: int = 1
+    ) -> list[Hypothesis]:
         """See `Worker.decode`."""
         host = self._host
         if host is None:
             raise WorkerError("the worker is not running")
-        return host.decode(jobs, forget)
+        return host.decode(jobs, forget, threads=threads)
 
     def close(self) -> None:
         """See `Worker.close`."""

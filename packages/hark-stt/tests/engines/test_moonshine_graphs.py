@@ -67,6 +67,22 @@ def test_the_built_encoder_hears_what_the_exported_one_hears(
     assert difference < 0.1 * np.abs(expected).mean()
 
 
+@pytest.mark.parametrize("kind", ["built", "exported"])
+@pytest.mark.parametrize("samples", [1_600, TO_A_PAUSE, 12 * SAMPLE_RATE + 77])
+def test_on_two_threads_an_encoder_hears_the_same_to_the_last_bit(
+    folder: Path, speech: PcmArray, kind: str, samples: int
+) -> None:
+    model: MoonshineModel = (
+        moonshine_model.load(folder, threads=2)
+        if kind == "built"
+        else ExportedModel(folder / ENCODER, folder / DECODER, threads=2)
+    )
+    audio = to_float(speech[:samples])
+    expected, heard = model.encode(audio), model.encode(audio, threads=2)
+    assert heard.keys() == expected.keys()
+    assert all(np.array_equal(heard[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize("samples", [SAMPLE_RATE, TO_A_PAUSE])
 def test_the_built_decoder_writes_what_the_exported_one_writes(
     lean: LeanModel, exported: ExportedModel, speech: PcmArray, samples: int

@@ -151,7 +151,7 @@ def decode_gate(monkeypatch):
     is_open = threading.Event()
 
     class GatedRecognizer(FakeRecognizer):
-        def decode(self, streams, *, final):
+        def decode(self, streams, *, final, threads=1):
             assert is_open.wait(20)
             return super().decode(streams, final=final)
 

@@ -90,7 +90,7 @@ class FakeRecognizer:
         return FakeStream(options)
 
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         """Count the words of each stream; interim or final makes no difference.
 

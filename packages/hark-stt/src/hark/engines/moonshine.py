@@ -116,7 +116,7 @@ class MoonshineRecognizer:
         Args:
             folder: holds the encoder, the merged decoder and `tokenizer.bin`.
             language: BCP 47 code of what the model was trained on.
-            threads: of onnxruntime within one call.
+            threads: the most that a decode will be given.
 
         Raises:
             ModelFileError: a file is missing or unusable.
@@ -124,6 +124,7 @@ class MoonshineRecognizer:
         self._model: MoonshineModel | None = moonshine_model.load(folder, threads=threads)
         self._tokenizer = MoonshineTokenizer(folder / "tokenizer.bin")
         self._language = language
+        self._threads = threads
 
     @property
     def capabilities(self) -> Capabilities:
@@ -138,9 +139,10 @@ class MoonshineRecognizer:
         Raises:
             RecognitionError: the model does not work here.
         """
-        stream = self.open_stream(RecognitionOptions())
-        stream.push(np.zeros(SAMPLE_RATE, np.int16))
-        self.decode([stream], final=[True])
+        for threads in range(1, self._threads + 1):
+            stream = self.open_stream(RecognitionOptions())
+            stream.push(np.zeros(SAMPLE_RATE, np.int16))
+            self.decode([stream], final=[True], threads=threads)
 
     def open_stream(
         self,
@@ -153,7 +155,7 @@ class MoonshineRecognizer:
         return MoonshineStream(options.language or self._language, previous, context)
 
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         """Give the best hypothesis for all audio pushed so far, one for each stream.
 
@@ -161,20 +163,20 @@ class MoonshineRecognizer:
             ClosedError: the recogniser is closed.
             RecognitionError: onnxruntime failed.
         """
-        return [self._decode_stream(stream) for stream in streams]
+        return [self._decode_stream(stream, threads) for stream in streams]
 
     def close(self) -> None:
         """Free the model. Idempotent."""
         self._model = None
 
-    def _decode_stream(self, stream: RecognitionStream) -> Hypothesis:
+    def _decode_stream(self, stream: RecognitionStream, threads: int) -> Hypothesis:
         if self._model is None:
             raise ClosedError("this recogniser is closed")
         if not isinstance(stream, MoonshineStream):
             raise TypeError("the stream was opened by another recogniser")
         if len(stream.audio.samples) == stream.context_samples:
             return Hypothesis("", language=stream.language)
-        decoded = _decode_audio(self._model, stream)
+        decoded = _decode_audio(self._model, stream, threads)
         stream.draft = decoded.tokens
         if not decoded.is_ended:
             stream.draft = decoded.tokens[: loop_start(decoded.tokens)]
@@ -195,13 +197,14 @@ class MoonshineRecognizer:
         return "" if is_noise else text
 
 
-def _decode_audio(model: MoonshineModel, stream: MoonshineStream) -> _Decoded:
+def _decode_audio(model: MoonshineModel, stream: MoonshineStream, threads: int) -> _Decoded:
     """Decode greedily from the end of the context on, reading along in a draft while it agrees.
 
     Args:
         model: what decodes.
         stream: with audio of its own, at least a sample. Without a draft it is decoded token by
             token.
+        threads: to read the audio with.
     """
     draft: Sequence[int] = stream.draft
     audio = stream.audio.samples
@@ -213,7 +216,8 @@ def _decode_audio(model: MoonshineModel, stream: MoonshineStream) -> _Decoded:
     proposal = draft[: limit - 1]
     known = [START_TOKEN, *stream.context_tokens]
     tokens_read = [*known, *proposal]
-    rows, state = model.begin(model.encode(audio), tokens_read, known=len(known) - 1)
+    encoded = model.encode(audio, threads=threads)
+    rows, state = model.begin(encoded, tokens_read, known=len(known) - 1)
     while True:
         choices = rows.argmax(axis=-1)
         kept = _agreement(choices, proposal)

@@ -9,7 +9,7 @@ text.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,11 +62,12 @@ class DecoderState:
 class MoonshineModel(Protocol):
     """A loaded model. One thread at a time."""
 
-    def encode(self, audio: NDArray[np.float32]) -> Tensors:
-        """Read audio.
+    def encode(self, audio: NDArray[np.float32], *, threads: int = 1) -> Tensors:
+        """Read audio. The result does not depend on the number of threads, to the last bit.
 
         Args:
             audio: shape (n,), n at least `MIN_SAMPLES`, in [-1, 1], 16 kHz.
+            threads: to compute on; it may take fewer.
 
         Returns:
             What `begin` wants.
@@ -113,7 +114,8 @@ def load(folder: Path, *, threads: int = 1) -> MoonshineModel:
 
     Args:
         folder: where the files are.
-        threads: of onnxruntime within one call.
+        threads: the most that `MoonshineModel.encode` will be given. The rest has one: a step of
+            the decoder is too small to be shared.
 
     Raises:
         ModelFileError: a file is missing or is not such a graph.
@@ -137,6 +139,27 @@ def _find(folder: Path, name: str) -> Path:
     return path
 
 
+class _Encoders:
+    """An encoder, loaded for one thread and, where more are wanted, once more for all of them.
+
+    onnxruntime's threads belong to what is loaded, and while all cores are busy more than one make
+    a decode slower. The second takes some 15 MB.
+    """
+
+    def __init__(
+        self, graph: Path | bytes, weights: Mapping[str, NDArray[Any]] | None, threads: int
+    ) -> None:
+        self._alone = inference.load(graph, weights=weights)
+        self._wide = (
+            inference.load(graph, weights=weights, threads=threads) if threads > 1 else self._alone
+        )
+
+    def run(self, output: str, feeds: Tensors, threads: int) -> NDArray[np.float32]:
+        result: NDArray[np.float32]
+        (result,) = inference.run(self._wide if threads > 1 else self._alone, [output], feeds)
+        return result
+
+
 class LeanModel:
     """Runs the graphs of `moonshine_graphs`. Satisfies `MoonshineModel`."""
 
@@ -145,14 +168,15 @@ class LeanModel:
 
         Args:
             graphs: as built.
-            threads: of onnxruntime within one call.
+            threads: see `load`.
 
         Raises:
             ModelFileError: onnxruntime does not take them.
         """
-        self._encoder, self._cross, self._decoder = (
-            inference.load(graph.model, weights=graph.weights, threads=threads)
-            for graph in (graphs.encoder, graphs.cross, graphs.decoder)
+        self._encoders = _Encoders(graphs.encoder.model, graphs.encoder.weights, threads)
+        self._cross, self._decoder = (
+            inference.load(graph.model, weights=graph.weights)
+            for graph in (graphs.cross, graphs.decoder)
         )
         self._cross_names = [output.name for output in self._cross.get_outputs()]
         self._past = [
@@ -161,15 +185,14 @@ class LeanModel:
         self._present = [name.replace("past", "present", 1) for name in self._past]
         self._empty = np.zeros((1, graphs.heads, 0, graphs.head_size), np.float32)
 
-    def encode(self, audio: NDArray[np.float32]) -> Tensors:
+    def encode(self, audio: NDArray[np.float32], *, threads: int = 1) -> Tensors:
         """See `MoonshineModel.encode`."""
-        return self.cross(self.hear(audio))
+        return self.cross(self.hear(audio, threads=threads))
 
-    def hear(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    def hear(self, audio: NDArray[np.float32], *, threads: int = 1) -> NDArray[np.float32]:
         """Run the encoder; gives its states, shape (1, frames, width)."""
         feeds = {"audio": audio[np.newaxis, np.newaxis]}
-        hidden: NDArray[np.float32] = inference.run(self._encoder, ["hidden"], feeds)[0]
-        return hidden
+        return self._encoders.run("hidden", feeds, threads)
 
     def cross(self, hidden: NDArray[np.float32]) -> Tensors:
         """From the encoder's states to what the decoder reads of them."""
@@ -212,13 +235,13 @@ class ExportedModel:
         Args:
             encoder: the encoder's file.
             decoder: the merged decoder's file.
-            threads: of onnxruntime within one call.
+            threads: see `load`.
 
         Raises:
             ModelFileError: a file is not such a graph.
         """
-        self._encoder = inference.load(encoder, threads=threads)
-        self._decoder = inference.load(decoder, threads=threads)
+        self._encoders = _Encoders(encoder, None, threads)
+        self._decoder = inference.load(decoder)
         inputs = {node.name: node.shape for node in self._decoder.get_inputs()}
         self._token_cache = [n for n in inputs if n.startswith("past_") and ".decoder." in n]
         self._audio_cache = [n for n in inputs if n.startswith("past_") and ".encoder." in n]
@@ -226,14 +249,14 @@ class ExportedModel:
             raise ModelFileError(f"{decoder} is no merged Moonshine decoder")
         _, self._heads, _, self._head_size = inputs[self._token_cache[0]]
 
-    def encode(self, audio: NDArray[np.float32]) -> Tensors:
+    def encode(self, audio: NDArray[np.float32], *, threads: int = 1) -> Tensors:
         """See `MoonshineModel.encode`."""
         mask = np.ones((1, len(audio)), np.int64)
         feeds: Tensors = {
             "input_values": audio[np.newaxis],
             "attention_mask": mask,
         }
-        (hidden,) = inference.run(self._encoder, ["last_hidden_state"], feeds)
+        hidden = self._encoders.run("last_hidden_state", feeds, threads)
         return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
 
     def begin(

@@ -185,9 +185,11 @@ class WhisperRecognizer:
         return WhisperStream(options)
 
     def decode(
-        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool]
+        self, streams: Sequence[RecognitionStream], *, final: Sequence[bool], threads: int = 1
     ) -> list[Hypothesis]:
         """Give the best hypothesis for all audio pushed so far, one for each stream.
+
+        On a CPU it computes on the threads that the model was loaded for, however many it is given.
 
         Raises:
             ClosedError: the recogniser is closed.
