@@ -36,7 +36,10 @@ class HarkServer:
     def start(self) -> None:
         """Start it; does not wait until it is ready."""
         self._program = Program(
-            [sys.executable, "-m", "hark", "serve", f"--port={self._port}", "--workers=1"],
+            [
+                *(sys.executable, "-m", "hark", "serve", f"--port={self._port}"),
+                *("--workers=1", "--max-sessions=16"),
+            ],
             self._log,
         )
 
