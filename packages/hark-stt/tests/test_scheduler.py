@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -808,12 +808,13 @@ def test_finals_do_not_count_for_the_interval_of_interims(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "speakers", "threads"), [(1, 1, 1), (2, 1, 2), (2, 2, 1), (4, 2, 2), (8, 1, 2)]
+    ("workers", "speakers", "threads"),
+    [(1, 1, 1), (2, 1, 2), (2, 2, 1), (4, 2, 2), (8, 1, 2)],
 )
-def test_a_decode_has_more_threads_where_there_are_workers_for_them(
+def test_a_decode_has_more_threads_where_there_are_idle_workers_for_them(
     start: Start, workers: int, speakers: int, threads: int
 ) -> None:
-    letters = [_Letters() for _ in range(workers)]
+    letters = [_Letters(Capabilities(("en",), threads=2)) for _ in range(workers)]
     for one in letters:
         one.gate.set()
     scheduler = start(*letters)
@@ -823,11 +824,20 @@ def test_a_decode_has_more_threads_where_there_are_workers_for_them(
     assert [count for one in letters for count in one.threads] == [threads] * 2
 
 
+def test_an_engine_that_computes_on_one_thread_is_given_one(start: Start) -> None:
+    one, other = _Letters(), _Letters()
+    one.gate.set()
+    other.gate.set()
+    _text(_final(_stream(start(one, other), "a")))
+    assert one.threads + other.threads == [1]
+
+
 def test_an_anchor_has_as_many_threads_as_its_final(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hark.scheduler.ANCHOR_MARGIN", 1)
-    letters, idle = (_Letters(Capabilities(("en",), anchor=2)) for _ in range(2))
+    capabilities = Capabilities(("en",), anchor=2, threads=2)
+    letters, idle = _Letters(capabilities), _Letters(capabilities)
     letters.gate.set()
     idle.gate.set()
     _text(_final(_stream(start(letters, idle), "abcdef")))
@@ -835,12 +845,16 @@ def test_an_anchor_has_as_many_threads_as_its_final(
 
 
 def test_an_interim_on_two_threads_counts_twice_for_the_interval_of_interims(start: Start) -> None:
-    slow = [LocalWorker(lambda: FakeRecognizer(decode_delay_s=0.05)) for _ in range(2)]
-    scheduler = start(*slow)
+    class Slow(FakeRecognizer):
+        @property
+        def capabilities(self) -> Capabilities:
+            return replace(super().capabilities, threads=2)
+
+    scheduler = start(*[LocalWorker(lambda: Slow(decode_delay_s=0.1)) for _ in range(2)])
     _text(_interim(_stream(scheduler, "alone")))
     for i in range(39):
         _stream(scheduler, str(i))
-    assert scheduler.interim_interval_s >= 40 * 2 * 0.05 / (2 * INTERIM_SHARE)
+    assert scheduler.interim_interval_s >= 40 * 2 * 0.1 / (2 * INTERIM_SHARE)
 
 
 # --- threads of callers

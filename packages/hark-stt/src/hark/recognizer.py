@@ -40,6 +40,7 @@ class Capabilities:
             audio, and finals are decoded by way of hypotheses for each whole multiple of so many
             samples: see `Recognizer.decode`.
         max_batch: how many streams one `decode` call may carry.
+        threads: on how many one `decode` call can compute.
     """
 
     languages: tuple[str, ...]
@@ -51,6 +52,7 @@ class Capabilities:
     context: bool = False
     anchor: int = 0
     max_batch: int = 1
+    threads: int = 1
 
     def match_language(self, language: str) -> str | None:
         """The model's own code for a language; None if it does not know it.
@@ -174,7 +176,8 @@ class Recognizer(Protocol):
         Args:
             streams: at most `Capabilities.max_batch`, all opened by this recogniser.
             final: for each stream, whether this hypothesis is to be the utterance's last.
-            threads: how many it may compute on, if it knows how to. The hypotheses are the same.
+            threads: on how many it is to compute, at most `Capabilities.threads`. The hypotheses
+                are the same.
 
         Raises:
             RecognitionError: the engine failed; the streams of this call are unusable.

@@ -18,10 +18,6 @@ from hark.recognizer import (
     Recognizer,
 )
 
-MOST_THREADS = 2
-"""Threads that a decode may be given at most. On two they read Moonshine's audio in 0.55 to 0.75 of
-the time while the other worker is idle, but in 1.1 to 1.2 times as much while it decodes, too."""
-
 
 @dataclass(frozen=True, slots=True)
 class DecodeJob:
@@ -68,7 +64,7 @@ class Worker(Protocol):
         Args:
             jobs: at most `Capabilities.max_batch`.
             forget: kept streams of which no more will come.
-            threads: see `Recognizer.decode`; at most `MOST_THREADS`.
+            threads: see `Recognizer.decode`.
 
         Raises:
             RecognitionError: the engine failed; the worker itself is fine.

@@ -116,7 +116,7 @@ class MoonshineRecognizer:
         Args:
             folder: holds the encoder, the merged decoder and `tokenizer.bin`.
             language: BCP 47 code of what the model was trained on.
-            threads: the most that a decode will be given.
+            threads: on how many a decode can compute.
 
         Raises:
             ModelFileError: a file is missing or unusable.
@@ -130,7 +130,11 @@ class MoonshineRecognizer:
     def capabilities(self) -> Capabilities:
         """What the model can do."""
         return Capabilities(
-            languages=(self._language,), confidence=True, context=True, anchor=ANCHOR
+            languages=(self._language,),
+            confidence=True,
+            context=True,
+            anchor=ANCHOR,
+            threads=self._threads,
         )
 
     def warm_up(self) -> None:

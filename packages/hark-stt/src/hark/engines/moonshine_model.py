@@ -67,7 +67,7 @@ class MoonshineModel(Protocol):
 
         Args:
             audio: shape (n,), n at least `MIN_SAMPLES`, in [-1, 1], 16 kHz.
-            threads: to compute on; it may take fewer.
+            threads: to compute on; fewer where it was not loaded for so many.
 
         Returns:
             What `begin` wants.
@@ -114,8 +114,8 @@ def load(folder: Path, *, threads: int = 1) -> MoonshineModel:
 
     Args:
         folder: where the files are.
-        threads: the most that `MoonshineModel.encode` will be given. The rest has one: a step of
-            the decoder is too small to be shared.
+        threads: on how many `MoonshineModel.encode` can compute. The rest has one: a step of the
+            decoder is too small to be shared.
 
     Raises:
         ModelFileError: a file is missing or is not such a graph.
@@ -149,14 +149,14 @@ class _Encoders:
     def __init__(
         self, graph: Path | bytes, weights: Mapping[str, NDArray[Any]] | None, threads: int
     ) -> None:
-        self._alone = inference.load(graph, weights=weights)
+        self._single = inference.load(graph, weights=weights)
         self._wide = (
-            inference.load(graph, weights=weights, threads=threads) if threads > 1 else self._alone
+            inference.load(graph, weights=weights, threads=threads) if threads > 1 else self._single
         )
 
     def run(self, output: str, feeds: Tensors, threads: int) -> NDArray[np.float32]:
         result: NDArray[np.float32]
-        (result,) = inference.run(self._wide if threads > 1 else self._alone, [output], feeds)
+        (result,) = inference.run(self._wide if threads > 1 else self._single, [output], feeds)
         return result
 
 

@@ -20,7 +20,7 @@ def load(name: str, *, threads: int = 1, own_process: bool = False) -> Recognize
         name: in the catalogue, whose checksums are then verified; or the path of a folder with a
             Moonshine model, or with a Whisper model converted for CTranslate2, which is taken as it
             is.
-        threads: the most that its decodes will be given.
+        threads: on how many a decode can compute, if the engine leaves that to each decode.
         own_process: whether this process is there for this model alone, which may then settle how
             it takes memory.
 
@@ -79,7 +79,7 @@ def _load_folder(
         raise ModelError(
             f"Whisper models need {error.name}: pip install 'hark-stt[whisper]'"
         ) from error
-    return WhisperRecognizer(folder)  # CTranslate2's threads are not a matter of one decode
+    return WhisperRecognizer(folder)
 
 
 def _load_fake() -> Recognizer:

@@ -189,7 +189,7 @@ class WhisperRecognizer:
     ) -> list[Hypothesis]:
         """Give the best hypothesis for all audio pushed so far, one for each stream.
 
-        On a CPU it computes on the threads that the model was loaded for, however many it is given.
+        CTranslate2's threads are those it was loaded with.
 
         Raises:
             ClosedError: the recogniser is closed.
