@@ -113,7 +113,7 @@ def test_a_pause_shorter_than_the_tail_is_not_announced() -> None:
     assert [type(event) for event in events] == [SpeechStarted]
 
 
-@pytest.mark.parametrize(("silence_ms", "windows"), [(160, 3), (300, 5), (400, 7), (500, 8)])
+@pytest.mark.parametrize(("silence_ms", "windows"), [(200, 4), (300, 5), (350, 6), (450, 8)])
 def test_the_tail_of_a_short_silence_is_half_of_it_up_to_the_end_of_a_window(
     silence_ms: int, windows: int
 ) -> None:

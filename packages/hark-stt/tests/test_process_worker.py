@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from hark.audio import PcmArray
+from hark.cores import usable_cores
 from hark.engines.fake import WORD_SAMPLES
 from hark.errors import ModelError, RecognitionError, WorkerError
 from hark.process_worker import ProcessWorker
@@ -136,7 +137,7 @@ def test_a_worker_process_decodes_like_its_recogniser(make: Make) -> None:
 
 def test_a_worker_process_runs_the_real_model(make: Make, speech: PcmArray) -> None:
     worker = make("-m", "hark.engines.worker_main", "moonshine-tiny-en")
-    worker.start()
+    assert worker.start().threads == min(2, usable_cores())
     job = DecodeJob(1, 0, speech[13_000:76_000], RecognitionOptions(), None, True, False)
     (hypothesis,) = worker.decode([job])
     assert "best of times" in hypothesis.text

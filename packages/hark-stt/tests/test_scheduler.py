@@ -807,13 +807,19 @@ def test_finals_do_not_count_for_the_interval_of_interims(start: Start) -> None:
 # --- the threads of a decode
 
 
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hark.scheduler.usable_cores", lambda: 2)
+
+
 @pytest.mark.parametrize(
     ("workers", "speakers", "threads"),
-    [(1, 1, 1), (2, 1, 2), (2, 2, 1), (4, 2, 2), (8, 1, 2)],
+    [(1, 1, 1), (2, 1, 2), (2, 2, 1), (4, 2, 2), (8, 1, 2), (8, 5, 1)],
 )
 def test_a_decode_has_more_threads_where_there_are_idle_workers_for_them(
-    start: Start, workers: int, speakers: int, threads: int
+    start: Start, monkeypatch: pytest.MonkeyPatch, workers: int, speakers: int, threads: int
 ) -> None:
+    monkeypatch.setattr("hark.scheduler.usable_cores", lambda: 8)
     letters = [_Letters(Capabilities(("en",), threads=2)) for _ in range(workers)]
     for one in letters:
         one.gate.set()
@@ -824,7 +830,36 @@ def test_a_decode_has_more_threads_where_there_are_idle_workers_for_them(
     assert [count for one in letters for count in one.threads] == [threads] * 2
 
 
-def test_an_engine_that_computes_on_one_thread_is_given_one(start: Start) -> None:
+def test_workers_that_share_cores_have_one_thread_each(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hark.scheduler.usable_cores", lambda: 1)
+    one, other = (_Letters(Capabilities(("en",), threads=2)) for _ in range(2))
+    one.gate.set()
+    other.gate.set()
+    _text(_final(_stream(start(one, other), "a")))
+    assert one.threads + other.threads == [1]
+
+
+def test_a_decode_beside_another_of_the_same_speaker_has_one_thread(
+    start: Start, two_cores: None
+) -> None:
+    one, other = (_Letters(Capabilities(("en",), threads=2)) for _ in range(2))
+    stream = _stream(start(one, other), "a")
+    interim = _interim(stream)
+    busy = one if one.entered.acquire(timeout=0.5) else other
+    idle = other if busy is one else one
+    if busy is other:
+        other.wait_until_busy()
+    final = _final(stream)
+    idle.wait_until_busy()
+    one.gate.set()
+    other.gate.set()
+    assert [_text(interim), _text(final)] == ["a", "a"]
+    assert (busy.threads, idle.threads) == ([2], [1])
+
+
+def test_an_engine_that_computes_on_one_thread_is_given_one(start: Start, two_cores: None) -> None:
     one, other = _Letters(), _Letters()
     one.gate.set()
     other.gate.set()
@@ -833,7 +868,7 @@ def test_an_engine_that_computes_on_one_thread_is_given_one(start: Start) -> Non
 
 
 def test_an_anchor_has_as_many_threads_as_its_final(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: Start, two_cores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hark.scheduler.ANCHOR_MARGIN", 1)
     capabilities = Capabilities(("en",), anchor=2, threads=2)
@@ -844,7 +879,9 @@ def test_an_anchor_has_as_many_threads_as_its_final(
     assert letters.threads + idle.threads == [2] * 3
 
 
-def test_an_interim_on_two_threads_counts_twice_for_the_interval_of_interims(start: Start) -> None:
+def test_an_interim_on_two_threads_counts_for_more_in_the_interval_of_interims(
+    start: Start, two_cores: None
+) -> None:
     class Slow(FakeRecognizer):
         @property
         def capabilities(self) -> Capabilities:
@@ -854,7 +891,7 @@ def test_an_interim_on_two_threads_counts_twice_for_the_interval_of_interims(sta
     _text(_interim(_stream(scheduler, "alone")))
     for i in range(39):
         _stream(scheduler, str(i))
-    assert scheduler.interim_interval_s >= 40 * 2 * 0.1 / (2 * INTERIM_SHARE)
+    assert scheduler.interim_interval_s >= 40 * 1.5 * 0.1 / (2 * INTERIM_SHARE)
 
 
 # --- threads of callers

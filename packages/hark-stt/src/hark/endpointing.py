@@ -37,9 +37,10 @@ the threshold, and the default model reads cleaner with some silence around the 
 
 TAIL = 4_800
 """Samples (300 ms) after the last speech that belong to the utterance, or half of the endpointing
-silence where that is less, up to the end of the window in which it falls: a pause is not announced
-before, and what has been heard by then costs no time. It is also how long a pause must be before it
-is worth decoding, so that the text of the pause is the text of the final if no more speech comes.
+silence, up to the end of the window in which that falls, where this is less: a pause is announced
+at the end of a window only, and what has been heard by then costs no time. It is also how long a
+pause must be before it is worth decoding, so that the text of the pause is the text of the final if
+no more speech comes.
 
 Lead, tail and endpointing silence were chosen together, by the WER of LibriSpeech test-clean and
 test-other streamed through the default model, against utterances decoded whole."""
@@ -183,7 +184,7 @@ class Endpointer:
         """Whether the silence lasts, and a pause is about to be announced if it goes on."""
         if self._state is not _State.PAUSE or self._pause_end is not None:
             return False
-        return self._position - self._pause_start > self._tail // 2
+        return self._position - self._pause_start >= self._tail // 2
 
     @property
     def settled(self) -> int:

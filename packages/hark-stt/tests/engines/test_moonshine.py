@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hark.audio import SAMPLE_RATE, PcmArray
 from hark.engines import catalogue, registry
 from hark.engines.moonshine import MIN_CONFIDENCE, MoonshineRecognizer
-from hark.engines.moonshine_model import DecoderState, LeanModel, Logits
+from hark.engines.moonshine_model import DecoderState, LeanModel, Logits, Tensors
 from hark.errors import ClosedError, ModelFileError
 from hark.recognizer import Context, Hypothesis, RecognitionOptions
 
@@ -107,6 +107,23 @@ def test_context_without_audio_after_it_has_no_text(
     context = Context(sentence, decode(moonshine, sentence).tokens)
     stream = moonshine.open_stream(RecognitionOptions(), context=context)
     assert moonshine.decode([stream], final=[True]) == [Hypothesis("", language="en")]
+
+
+def test_the_audio_is_read_on_as_many_threads_as_a_decode_is_given(
+    moonshine: MoonshineRecognizer, sentence: PcmArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, given = LeanModel.encode, []
+
+    def noting(self: LeanModel, audio: NDArray[np.float32], *, threads: int = 1) -> Tensors:
+        given.append(threads)
+        return encode(self, audio, threads=threads)
+
+    monkeypatch.setattr(LeanModel, "encode", noting)
+    stream = moonshine.open_stream(RecognitionOptions())
+    stream.push(sentence)
+    moonshine.decode([stream], final=[True])
+    moonshine.decode([stream], final=[True], threads=2)
+    assert given == [1, 2]
 
 
 def test_streams_of_one_call_do_not_affect_each_other(

@@ -78,7 +78,9 @@ def test_on_two_threads_an_encoder_hears_the_same_to_the_last_bit(
         else ExportedModel(folder / ENCODER, folder / DECODER, threads=2)
     )
     audio = to_float(speech[:samples])
-    expected, heard = model.encode(audio), model.encode(audio, threads=2)
+    expected = model.encode(audio)
+    model._encoders._single = None  # type: ignore[attr-defined]
+    heard = model.encode(audio, threads=2)
     assert heard.keys() == expected.keys()
     assert all(np.array_equal(heard[name], expected[name]) for name in expected)
 

@@ -143,7 +143,7 @@ class MoonshineRecognizer:
         Raises:
             RecognitionError: the model does not work here.
         """
-        for threads in range(1, self._threads + 1):
+        for threads in {1, self._threads}:
             stream = self.open_stream(RecognitionOptions())
             stream.push(np.zeros(SAMPLE_RATE, np.int16))
             self.decode([stream], final=[True], threads=threads)

@@ -121,7 +121,6 @@ class WhisperRecognizer:
         self,
         folder: Path,
         *,
-        threads: int = 1,
         device: Device = "auto",
         compute_type: str | None = None,
     ) -> None:
@@ -129,7 +128,6 @@ class WhisperRecognizer:
 
         Args:
             folder: a model converted for CTranslate2, with its `tokenizer.json`.
-            threads: of CTranslate2 within one call, on a CPU.
             device: "auto" takes a GPU where there is one.
             compute_type: CTranslate2's; by default int8 on a CPU and float16 on a GPU.
 
@@ -144,7 +142,7 @@ class WhisperRecognizer:
                 device=device,
                 compute_type=compute_type or ("int8" if device == "cpu" else "float16"),
                 inter_threads=1,
-                intra_threads=threads,
+                intra_threads=1,
             )
         except (RuntimeError, ValueError) as error:
             raise ModelFileError(f"CTranslate2 cannot load {folder}: {error}") from error
@@ -189,7 +187,7 @@ class WhisperRecognizer:
     ) -> list[Hypothesis]:
         """Give the best hypothesis for all audio pushed so far, one for each stream.
 
-        CTranslate2's threads are those it was loaded with.
+        CTranslate2's threads are not a matter of one decode.
 
         Raises:
             ClosedError: the recogniser is closed.
