@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from hark import inference
 from hark.audio import SAMPLE_RATE, PcmArray, to_float
 from hark.engines import catalogue, moonshine_graphs, moonshine_model, ort_format
 from hark.engines.moonshine_model import (
@@ -67,10 +69,24 @@ def test_the_built_encoder_hears_what_the_exported_one_hears(
     assert difference < 0.1 * np.abs(expected).mean()
 
 
+@pytest.fixture
+def threads_used(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Filled with the number of threads of each run of a graph."""
+    used: list[int] = []
+    run = inference.run
+
+    def noting(session: Any, outputs: Any, feeds: Any) -> Any:
+        used.append(session.get_session_options().intra_op_num_threads)
+        return run(session, outputs, feeds)
+
+    monkeypatch.setattr(inference, "run", noting)
+    return used
+
+
 @pytest.mark.parametrize("kind", ["built", "exported"])
 @pytest.mark.parametrize("samples", [1_600, TO_A_PAUSE, 12 * SAMPLE_RATE + 77])
 def test_on_two_threads_an_encoder_hears_the_same_to_the_last_bit(
-    folder: Path, speech: PcmArray, kind: str, samples: int
+    folder: Path, speech: PcmArray, kind: str, samples: int, threads_used: list[int]
 ) -> None:
     model: MoonshineModel = (
         moonshine_model.load(folder, threads=2)
@@ -79,8 +95,9 @@ def test_on_two_threads_an_encoder_hears_the_same_to_the_last_bit(
     )
     audio = to_float(speech[:samples])
     expected = model.encode(audio)
-    model._encoders._single = None  # type: ignore[attr-defined]
+    assert set(threads_used) == {1}
     heard = model.encode(audio, threads=2)
+    assert threads_used.count(2) == 1  # the encoder's
     assert heard.keys() == expected.keys()
     assert all(np.array_equal(heard[name], expected[name]) for name in expected)
 
